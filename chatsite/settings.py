@@ -1,0 +1,188 @@
+"""Settings of the site, all of them from the environment. ``.env.example`` lists the variables."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from . import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = BASE_DIR / "var"
+
+environ.Env.read_env(BASE_DIR / ".env")
+
+DEBUG = env.flag("DJANGO_DEBUG")
+
+
+def _secret_key() -> str:
+    """The key from the environment; while developing, one that is made once and kept."""
+    if key := env.text("DJANGO_SECRET_KEY"):
+        return key
+    if not DEBUG:
+        raise ImproperlyConfigured(
+            "Set DJANGO_SECRET_KEY to a long random value, or DJANGO_DEBUG=1 on your own machine."
+        )
+    kept = VAR_DIR / "secret-key"
+    if not kept.exists():
+        VAR_DIR.mkdir(exist_ok=True)
+        kept.touch(mode=0o600)
+        kept.write_text(secrets.token_urlsafe(50), encoding="utf-8")
+    return kept.read_text(encoding="utf-8")
+
+
+SECRET_KEY = _secret_key()
+ALLOWED_HOSTS = env.words("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("DJANGO_CSRF_TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "chatsite",
+    "chatkit_endpoint",
+    "observability",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "observability.request_ids.request_id_middleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "chatsite.urls"
+ASGI_APPLICATION = "chatsite.asgi.application"
+# The endpoint answers at /chatkit and at /chatkit/: no redirect, which would lose a POST.
+APPEND_SLASH = True
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+
+def _database() -> dict[str, Any]:
+    """SQLite under ``var/`` unless DATABASE_URL says otherwise."""
+    url = env.text("DATABASE_URL")
+    if not url:
+        VAR_DIR.mkdir(exist_ok=True)
+        url = f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
+    config: dict[str, Any] = environ.Env.db_url_config(url)
+    config["CONN_MAX_AGE"] = 0  # Under ASGI a kept connection belongs to a thread that ends.
+    options = config.setdefault("OPTIONS", {})
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        # WAL: readers don't wait for the writer. IMMEDIATE: a transaction that reads before it
+        # writes waits for its turn; a deferred one would fail at once, whatever the timeout.
+        options.setdefault("transaction_mode", "IMMEDIATE")
+        options.setdefault("timeout", 20)
+        options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
+        # A file: in-memory databases lock whole tables between the threads of one process.
+        # Its own for each run, so that two runs don't meet.
+        test_file = Path(tempfile.gettempdir()) / f"chatsite-test-{os.getpid()}.sqlite3"
+        config["TEST"] = {"NAME": str(test_file)}
+    elif config["ENGINE"] == "django.db.backends.postgresql":
+        options.setdefault("pool", {"min_size": 1, "max_size": 8, "timeout": 10})
+    return config
+
+
+DATABASES = {"default": _database()}
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "chat"
+LOGOUT_REDIRECT_URL = "login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# The SDK stamps items with naive local time: only in UTC is that the same moment everywhere.
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+LANGUAGE_CODE = "en"
+LANGUAGES = [
+    ("en", _("English")),
+    ("de", _("German")),
+]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+
+# Secure as it comes; a bare machine has no TLS, so development does without.
+SECURE_SSL_REDIRECT = not DEBUG
+SECURE_HSTS_SECONDS = 0 if DEBUG else 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = not DEBUG
+SECURE_HSTS_PRELOAD = not DEBUG
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SESSION_COOKIE_SECURE = not DEBUG
+CSRF_COOKIE_SECURE = not DEBUG
+CSRF_FAILURE_VIEW = "chatkit_endpoint.views.csrf_failure"
+X_FRAME_OPTIONS = "DENY"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "observability.request_ids.RequestIDFilter"}},
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"}
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["request_id"],
+            "formatter": "line",
+        }
+    },
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        # uvicorn brings handlers of its own, which know no request id.
+        "uvicorn": {"handlers": [], "propagate": True},
+        # httpx logs whole URLs at INFO, and the Anosys URL is a credential.
+        "httpx": {"level": "WARNING"},
+        # "Received request op", for every request: our own lines say more.
+        "chatkit": {"level": "WARNING"},
+    },
+}
+
+OPENAI_API_KEY = env.text("OPENAI_API_KEY")
+OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
+CHATKIT_MODEL = env.text("CHATKIT_MODEL", "gpt-5-mini")
+CHATKIT_CLIENT = env.text("CHATKIT_CLIENT")
+CHATKIT_DOMAIN_KEY = env.text("CHATKIT_DOMAIN_KEY")
+ANOSYS_API_KEY = env.text("ANOSYS_API_KEY")
+ANOSYS_RESOLVER_URL = env.text(
+    "ANOSYS_RESOLVER_URL", "https://console.anosys.ai/api/resolveapikeys"
+)
+ANOSYS_INGESTION_URL = env.text("ANOSYS_INGESTION_URL")
