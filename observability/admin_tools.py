@@ -1,0 +1,105 @@
+"""What the admin pages of all apps are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from .display import UNKNOWN, shorten, visible
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+
+class GivenFilter(admin.FieldListFilter):
+    """Narrows a list to one value that a link gave. It is shown only while it does."""
+
+    def expected_parameters(self) -> list[str | None]:
+        return [self.field_path]
+
+    def has_output(self) -> bool:
+        return bool(self.used_parameters)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        yield {
+            "selected": False,
+            "query_string": changelist.get_query_string(remove=[self.field_path]),
+            "display": _("All"),
+        }
+        yield {
+            "selected": True,
+            "query_string": changelist.get_query_string(),
+            "display": self._shown_value(),
+        }
+
+    def _shown_value(self) -> str:
+        value = cast("list[str]", self.used_parameters[self.field_path])[-1]
+        if self.field.related_model is None:
+            return shorten(str(value))
+        related = self.field.related_model._default_manager.filter(pk=value).first()
+        return UNKNOWN if related is None else shorten(str(related))
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows that the program writes and people read."""
+
+    list_per_page = 50
+    # Counting all rows, or all rows of each filter, takes longer than everything else on the page.
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css = {"all": ("observability/admin.css",)}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+
+class PageAdmin(ReadOnlyAdmin):
+    """Rows that have a page of their own in the place of a form."""
+
+    # The form behind the page shows nothing: one field instead of all.
+    fields = ("pk",)
+
+    def page_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        """What the page shows, added to the context of Django's own change form."""
+        raise NotImplementedError
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        context.update(self.page_context(request, obj))
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+
+def list_link(view: str, parameter: str, value: Any, label: str | None = None) -> str:
+    """A link to the rows with this value in the list at ``view``; nothing for no value."""
+    if value in {None, ""}:
+        return ""
+    return format_html(
+        '<a href="{}"><bdi>{}</bdi></a>',
+        reverse(view, query={parameter: value}),
+        visible(str(value)) if label is None else label,
+    )

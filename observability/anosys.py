@@ -1,0 +1,268 @@
+"""Anosys: what a turn looks like there, and the client that sends it.
+
+The address that a key resolves to is a credential: whoever knows it may write. So neither it nor
+the key is ever in a log, an exception, a ``repr`` or the database. Without one, deliveries wait.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from django.utils.crypto import salted_hmac
+
+from .conf import conf
+from .http_client import Answer, BoundedClient, TransportError, retry_after_seconds
+from .models import Message, Turn
+from .outbox import backoff_seconds
+
+logger = logging.getLogger(__name__)
+
+MESSAGES_AT_MOST = 200
+FIRST_MESSAGE_SLOT = 10
+REQUEST_SECONDS = 10.0
+"""For one request as a whole. Well below the outbox' lease."""
+ADDRESS_SECONDS = 24 * 60 * 60.0
+"""How long an address is used before the resolver is asked again."""
+ADDRESS_LENGTH = 2048
+COMPLAINT_SECONDS = 60 * 60.0
+"""A wrong key is said so often, not with every delivery that waits for a right one."""
+USER_AGENT = "django-chatkit-observability"
+
+_RETRIED = frozenset({408, 425, 429})
+_ADDRESS_DOUBTED = frozenset({401, 403, 404, 410})
+
+
+# -- the payload ---------------------------------------------------------------------------------
+
+
+def turn_payload(turn: Turn) -> dict[str, object]:
+    """The event that tells of a turn: one flat object, as Anosys' reference client sends it.
+
+    Times are milliseconds since 1970, UTC. A number that is not known is left out; a text is empty.
+    """
+    ended_ms = _ms(turn.ended_at or turn.started_at)
+    payload: dict[str, object] = {
+        "event_type": "chatkit chat",
+        "event_source_name": "chatkit",
+        "event_id": turn.trace_id,
+        "timestamp": str(ended_ms),
+        "user_timestamp": ended_ms,
+        "timestamp_ms": ended_ms,
+        "cvs1": turn.prompt,
+        "cvs2": turn.response,
+        "cvs3": turn.session_id,
+        "cvs4": turn.thread_id,
+        "cvs5": pseudonym(turn.owner_key),
+        "cvs6": turn.model,
+        "cvs7": turn.locale,
+        "cvs8": str(turn.status),
+        "cvs9": turn.error_code,
+    }
+    numbers = {
+        "cvn1": turn.duration_ms,
+        "cvn2": turn.ttft_ms,
+        "cvn3": turn.input_tokens,
+        "cvn4": turn.output_tokens,
+        "cvn5": turn.total_ms,
+    }
+    payload.update({name: number for name, number in numbers.items() if number is not None})
+    payload["chatkit"] = {"session_id": turn.session_id, "thread_id": turn.thread_id}
+    payload["messages"] = [
+        {
+            "kind": message.kind,
+            "item_id": message.item_id,
+            "created_at": _ms(message.created_at),
+            "text": message.text,
+        }
+        for message in _conversation_until(turn)
+    ]
+    slot = FIRST_MESSAGE_SLOT
+    for message in Message.objects.filter(turn=turn).order_by("position"):
+        # The time as a string: the reference client groups by it.
+        values = (message.kind, message.item_id, str(_ms(message.created_at)), message.text)
+        for value in values:
+            payload[f"cvs{slot}"] = str(value)
+            slot += 1
+    return payload
+
+
+def pseudonym(owner_key: str) -> str:
+    """A stable name for an owner that tells nothing about them; empty where there is none."""
+    if not owner_key:
+        return ""
+    return salted_hmac("observability.anosys.owner", owner_key, algorithm="sha256").hexdigest()[:32]
+
+
+def _conversation_until(turn: Turn) -> list[Message]:
+    """The newest messages of the thread as it stood with this turn, oldest first.
+
+    Later turns are left out, so that a delivery that was delayed tells the same.
+    """
+    messages = Message.objects.filter(turn=turn)
+    if turn.thread_id:
+        turns = Turn.objects.of_thread(turn).with_text().filter(started_at__lte=turn.started_at)
+        messages = Message.objects.filter(turn__in=turns.order_by())
+    newest_first = messages.order_by("-turn__started_at", "-turn_id", "-position")
+    return list(reversed(newest_first[:MESSAGES_AT_MOST]))
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+# -- the client ----------------------------------------------------------------------------------
+
+
+class Verdict(Enum):
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    """Not now: the collector, or the way to it, is at fault."""
+    FINAL = "final"
+    """Never: the event is at fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one event: ``retry_after`` in seconds, ``error`` without anybody's text."""
+
+    verdict: Verdict
+    status: int | None = None
+    retry_after: float | None = None
+    error: str = ""
+
+
+class AnosysClient:
+    """Finds the address and posts events there, one at a time. For one thread."""
+
+    def __init__(self) -> None:
+        # The thread that sends also renews the leases of running turns: it may not stay away long.
+        seconds = min(REQUEST_SECONDS, conf().observability_lease_seconds / 3)
+        self._http = BoundedClient(seconds=seconds)
+        self._address = ""
+        self._address_tick = 0.0
+        self._attempts = 0
+        self._next_attempt_tick = 0.0
+        self._complaint_tick: float | None = None
+
+    def is_ready(self) -> bool:
+        """Whether there is an address to send to; looks for one where it is time to."""
+        now = time.monotonic()
+        is_known = bool(self._address) and now - self._address_tick < ADDRESS_SECONDS
+        if not is_known and now >= self._next_attempt_tick:
+            self._resolve()
+        return bool(self._address)
+
+    def send(self, payload: dict[str, object]) -> Outcome:
+        """Post one event. Never raises for what the network or the collector does."""
+        if not self.is_ready():
+            return Outcome(verdict=Verdict.RETRY, error="no address")
+        content = json.dumps(payload, separators=(",", ":")).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": str(payload["event_id"]),
+            "User-Agent": USER_AGENT,
+        }
+        try:
+            answer = self._http.post(self._address, content, headers)
+        except TransportError as error:
+            return Outcome(verdict=Verdict.RETRY, error=str(error))
+        return self._judge(answer)
+
+    def cut_off(self, tick: float) -> None:
+        """See :meth:`BoundedClient.cut_off`."""
+        self._http.cut_off(tick)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _judge(self, answer: Answer) -> Outcome:
+        status = answer.status
+        if 200 <= status < 300:
+            self._attempts = 0
+            return Outcome(verdict=Verdict.DELIVERED, status=status)
+        error = f"HTTP {status}"
+        if status in _ADDRESS_DOUBTED or 300 <= status < 400:
+            # Not the event's fault: the address is wrong, or no longer ours. Ask for it anew.
+            self._address = ""
+            self._postpone(f"its collector answers HTTP {status}")
+        elif 400 <= status < 500 and status not in _RETRIED:
+            return Outcome(verdict=Verdict.FINAL, status=status, error=error)
+        return Outcome(
+            verdict=Verdict.RETRY,
+            status=status,
+            retry_after=retry_after_seconds(answer),
+            error=error,
+        )
+
+    def _resolve(self) -> None:
+        settings = conf()
+        if settings.anosys_ingestion_url:
+            address, problem = settings.anosys_ingestion_url, "ANOSYS_INGESTION_URL is no URL"
+        else:
+            try:
+                answer = self._ask_resolver(settings.anosys_resolver_url, settings.anosys_api_key)
+            except TransportError as error:
+                # An address that was right until now may be used on: it is no default.
+                self._postpone(f"its resolver is out of reach ({error})")
+                return
+            address = _address_in(answer)
+            problem = f"its resolver gives no address for the key (HTTP {answer.status})"
+        if not is_address(address):
+            self._address = ""
+            self._postpone(problem)
+            return
+        self._address, self._address_tick = address, time.monotonic()
+
+    def _ask_resolver(self, resolver_url: str, key: str) -> Answer:
+        query = urlencode({"apikey": key, "type": "chatkit"})
+        separator = "&" if urlsplit(resolver_url).query else "?"
+        answer = self._http.get(
+            f"{resolver_url}{separator}{query}",
+            {"Accept": "application/json", "User-Agent": USER_AGENT},
+        )
+        if answer.status >= 500 or answer.status in _RETRIED:
+            raise TransportError(f"HTTP {answer.status}")
+        return answer
+
+    def _postpone(self, problem: str) -> None:
+        """Look again after a backoff; if there is no address until then, say so, but not always."""
+        now = time.monotonic()
+        self._next_attempt_tick = now + backoff_seconds(self._attempts)
+        self._attempts += 1
+        is_said = (
+            self._complaint_tick is not None and now - self._complaint_tick < COMPLAINT_SECONDS
+        )
+        if not self._address and not is_said:
+            self._complaint_tick = now
+            logger.warning("Deliveries to Anosys wait: %s.", problem)
+
+
+def is_address(value: Any) -> bool:
+    """Whether this is something to send to: an http(s) URL with a host. Nothing else ever is."""
+    if not isinstance(value, str) or len(value) > ADDRESS_LENGTH:
+        return False
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _address_in(answer: Answer) -> Any:
+    """What the resolver names: ``apiUrl``, in older answers ``url``. The rest is not looked at."""
+    if not 200 <= answer.status < 300:
+        return None
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    return (found.get("apiUrl") or found.get("url")) if isinstance(found, dict) else None

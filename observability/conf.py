@@ -1,0 +1,46 @@
+"""The settings of this app, typed, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, TypeVar
+
+from django.conf import settings
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+ConfT = TypeVar("ConfT", bound="DataclassInstance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conf:
+    """What ``settings`` say about traces; a field is the setting of its name in capitals."""
+
+    anosys_api_key: str = field(default="", repr=False)
+    """Empty: no deliveries are made."""
+    anosys_resolver_url: str = "https://console.anosys.ai/api/resolveapikeys"
+    anosys_ingestion_url: str = field(default="", repr=False)
+    """The ingestion URL itself, a credential; empty: resolved from the key."""
+    observability_export_to_openai: bool = False
+    """Let the Agents SDK send its own traces to OpenAI too."""
+    observability_lease_seconds: int = 30
+    """A running turn that was not renewed for so long belongs to a dead process."""
+    observability_shutdown_seconds: float = 2.0
+    """How long the worker may delay the end of its process."""
+
+
+def conf() -> Conf:
+    """The current settings."""
+    return from_settings(Conf)
+
+
+def from_settings(kind: type[ConfT]) -> ConfT:
+    """A dataclass filled from the settings that bear its fields' names in capitals."""
+    return kind(
+        **{
+            item.name: getattr(settings, item.name.upper())
+            for item in fields(kind)
+            if hasattr(settings, item.name.upper())
+        }
+    )

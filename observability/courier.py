@@ -1,0 +1,104 @@
+"""Takes due deliveries from the outbox to their collectors, batch by batch. No thread, no loop."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+
+from . import outbox
+from .anosys import AnosysClient, Verdict, turn_payload
+from .models import Delivery, Turn
+
+BATCH = 20
+LEASE_MARGIN_SECONDS = 15.0
+"""Nothing is sent under a lease that has less left: a request and its settling must fit in."""
+
+
+class Courier:
+    """For one thread; only ``stop_at`` may be called from others."""
+
+    def __init__(self, between: Callable[[], None] | None = None) -> None:
+        """``between`` is called before each delivery: for what can't wait for a slow collector."""
+        self.outcomes: Counter[Delivery.State] = Counter()
+        """How the attempts of this courier ended; ``PENDING`` are those to be tried again."""
+        self._between = between
+        self._clients: dict[str, AnosysClient] = {}
+        self._token: uuid.UUID | None = None
+        self._stop_tick: float | None = None
+
+    def deliver(self) -> bool:
+        """Send a batch to each destination that has one due. Returns whether anything was tried."""
+        self._release()
+        tried = 0
+        for destination in outbox.enabled_destinations():
+            if not self._is_stopped and outbox.has_due(destination):
+                client = self._client(destination)
+                if client.is_ready():
+                    tried += self._deliver_batch(destination, client)
+        return tried > 0
+
+    def stop_at(self, tick: float) -> None:
+        """Send nothing after that ``time.monotonic()``, and break off what is on its way then."""
+        self._stop_tick = tick
+        for client in list(self._clients.values()):
+            client.cut_off(tick)
+
+    def close(self) -> None:
+        """Close the connections to collectors and give back what is still leased."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+        self._release()
+
+    def _deliver_batch(self, destination: str, client: AnosysClient) -> int:
+        last_tick = time.monotonic() + outbox.LEASE_SECONDS - LEASE_MARGIN_SECONDS
+        tried = 0
+        for delivery in outbox.claim(BATCH, destination):
+            self._token = delivery.lease_token
+            if self._between is not None:
+                self._between()
+            if time.monotonic() > last_tick or self._is_stopped or not client.is_ready():
+                self._release()
+                return tried
+            state = self._send(delivery, client)
+            tried += 1
+            if state is not None:
+                self.outcomes[state] += 1
+        self._token = None
+        return tried
+
+    def _send(self, delivery: Delivery, client: AnosysClient) -> Delivery.State | None:
+        # Looked up now and not with the claim: what was purged meanwhile must not go out.
+        turn = Turn.objects.with_text().filter(deliveries=delivery).first()
+        if turn is None:
+            return outbox.purged(delivery)
+        outcome = client.send(turn_payload(turn))
+        if outcome.verdict is Verdict.DELIVERED:
+            return outbox.delivered(delivery, status=outcome.status)
+        if outcome.verdict is Verdict.FINAL:
+            return outbox.dead(delivery, status=outcome.status, error=outcome.error)
+        return outbox.retry(
+            delivery,
+            status=outcome.status,
+            error=outcome.error,
+            retry_after=outcome.retry_after,
+        )
+
+    def _client(self, destination: str) -> AnosysClient:
+        if destination not in self._clients:
+            client = self._clients[destination] = AnosysClient()
+            if self._stop_tick is not None:
+                client.cut_off(self._stop_tick)
+        return self._clients[destination]
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stop_tick is not None and time.monotonic() >= self._stop_tick
+
+    def _release(self) -> None:
+        """Give back what a batch that was broken off, perhaps by an exception, did not send."""
+        if self._token is not None:
+            outbox.release(self._token)
+            self._token = None

@@ -1,0 +1,44 @@
+"""One way from async code to the ORM.
+
+Every unit of work is one function that runs on one of a few threads of our own. So no stream holds
+a connection between its writes, and a pool of a few connections serves any number of streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from django.db import close_old_connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 4
+_executor = ThreadPoolExecutor(THREADS, thread_name_prefix="chatkit-db")
+
+
+async def run_in_database(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run ``work`` on a database thread and wait for its result.
+
+    Work that was handed over runs to its end, also when the caller is cancelled while waiting.
+    Raises what ``work`` raises.
+    """
+    context = contextvars.copy_context()
+
+    def unit() -> T:
+        close_old_connections()
+        try:
+            return context.run(work, *args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return await asyncio.shield(asyncio.get_running_loop().run_in_executor(_executor, unit))
+
+
+def storable(text: str) -> str:
+    """The text as every database takes it: PostgreSQL refuses NUL."""
+    return text.replace("\x00", "\ufffd")

@@ -1,0 +1,146 @@
+"""Observes any ``ChatKitServer`` from outside, by its public methods ``respond`` and ``action``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chatkit.types import ThreadMetadata, ThreadStreamEvent, UserMessageItem
+
+from . import spans, turns
+from .database import run_in_database
+from .recorder import Identity, TurnRecorder
+
+if TYPE_CHECKING:
+    from chatkit.server import ChatKitServer
+
+ServerT = TypeVar("ServerT", bound="ChatKitServer[Any]")
+
+logger = logging.getLogger(__name__)
+
+_INSTRUMENTED = "_observability_instrumented"
+
+_settling: set[asyncio.Task[None]] = set()
+"""Strong references: the event loop itself keeps only weak ones."""
+
+
+def instrument_server(server: ServerT) -> ServerT:
+    """Wrap the server's ``respond`` and ``action``, so that each call is recorded as a turn.
+
+    Events pass as they are and when they come. A context object with an attribute ``turn`` is
+    given the :class:`~observability.recorder.TurnRecorder`. Instrumenting twice changes nothing.
+    """
+    if getattr(server, _INSTRUMENTED, False):
+        return server
+    spans.install_processor()
+    respond, action = server.respond, server.action
+
+    def recorded_respond(
+        thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        return _recorded(
+            lambda: respond(thread, input_user_message, context),
+            thread=thread,
+            prompt=input_user_message,
+            context=context,
+        )
+
+    def recorded_action(
+        thread: ThreadMetadata, action_: Any, sender: Any, context: Any
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        return _recorded(
+            lambda: action(thread, action_, sender, context),
+            thread=thread,
+            prompt=None,
+            context=context,
+        )
+
+    server.respond = recorded_respond  # type: ignore[method-assign]
+    server.action = recorded_action  # type: ignore[method-assign, assignment]
+    setattr(server, _INSTRUMENTED, True)
+    return server
+
+
+async def _recorded(
+    stream: Callable[[], AsyncIterator[ThreadStreamEvent]],
+    *,
+    thread: ThreadMetadata,
+    prompt: UserMessageItem | None,
+    context: Any,
+) -> AsyncIterator[ThreadStreamEvent]:
+    recorder = TurnRecorder(
+        thread_id=thread.id,
+        identity=Identity.of(context),
+        prompt=prompt,
+        received_at=getattr(context, "received_at", None),
+        received_tick=getattr(context, "received_tick", None),
+    )
+    if hasattr(context, "turn"):
+        context.turn = recorder
+    await run_in_database(turns.open_turn, recorder)
+    trace = spans.start_trace(recorder)
+    same_context = True
+    error: Exception | None = None
+    cancelled = False
+    try:
+        events = stream()
+        if hasattr(events, "aclose"):
+            async with aclosing(events):  # type: ignore[type-var]
+                async for event in events:
+                    recorder.observe(event)
+                    yield event
+        else:
+            async for event in events:
+                recorder.observe(event)
+                yield event
+    except asyncio.CancelledError:
+        cancelled = True
+        raise
+    except GeneratorExit:
+        # Closed from outside: nobody may await here, and perhaps this is another context.
+        cancelled, same_context = True, False
+        raise
+    except Exception as caught:
+        error = caught
+        raise
+    finally:
+        recorder.finish(error, cancelled=cancelled)
+        spans.end_trace(recorder, trace, same_context=same_context)
+        settling = _settle(recorder)
+        if same_context:
+            # Shielded: a client that leaves now must not cost the turn its end.
+            await asyncio.shield(settling)
+
+
+def _settle(recorder: TurnRecorder) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(_settle_or_say(recorder))
+    _settling.add(task)
+    task.add_done_callback(_settling.discard)
+    return task
+
+
+async def _settle_or_say(recorder: TurnRecorder) -> None:
+    """A turn that can't be stored must not cost the visitor the answer: the sweeper finishes it."""
+    try:
+        await run_in_database(turns.settle_turn, recorder)
+    except Exception:
+        logger.exception(
+            "Turn %s could not be settled; the sweeper will finish it.", recorder.trace_id
+        )
+
+
+async def settle_all(timeout: float) -> bool:
+    """Wait for the settling of turns that have ended; for shutdown. Returns whether all were done.
+
+    ``timeout`` is in seconds.
+    """
+    loop = asyncio.get_running_loop()
+    # A loop that was closed too early, in a test or a command, leaves tasks that never end.
+    ours = [task for task in _settling if task.get_loop() is loop]
+    if not ours:
+        return True
+    _, pending = await asyncio.wait(ours, timeout=timeout)
+    return not pending

@@ -1,0 +1,189 @@
+"""The outbox: deliveries made, claimed and settled. Database only.
+
+Delivery is at least once. A delivery is made in the transaction that settles what it tells of, so
+neither exists without the other. A worker claims it with a lease of its own token, and settles it
+only while that lease holds. A worker that dies leaves a lease that runs out; the next claim takes
+it over. So an event is sent twice only where an answer was lost or a lease ran out, and both times
+with the same ``event_id``.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from .conf import conf
+from .models import Delivery, DeliveryQuerySet, Turn
+
+ANOSYS = "anosys"
+
+LEASE_SECONDS = 60.0
+"""How long a claim holds: far longer than one request may take, for it covers a whole batch."""
+BACKOFF_BASE_SECONDS = 1.0
+BACKOFF_CAP_SECONDS = 15 * 60.0
+GIVE_UP_AFTER = timedelta(hours=72)
+"""Age at which a delivery that still fails is given up. A count would depend on the backoff."""
+
+_NEW: dict[str, Any] = {
+    "state": Delivery.State.PENDING,
+    "attempts": 0,
+    "lease_token": None,
+    "lease_expires_at": None,
+    "last_status": None,
+    "last_error": "",
+    "settled_at": None,
+}
+
+
+def enabled_destinations() -> list[str]:
+    """The destinations that the settings switch on."""
+    settings = conf()
+    return [ANOSYS] if settings.anosys_api_key or settings.anosys_ingestion_url else []
+
+
+def enqueue_turn(turn: Turn) -> None:
+    """Make the turn's delivery to each enabled destination, and wake the worker on commit.
+
+    To be called in the transaction that settles the turn. A delivery that is there already, since
+    the turn was swept and settled late after all, starts anew; who is sending it loses the lease.
+    """
+    destinations = enabled_destinations()
+    if not destinations:
+        return
+    Delivery.objects.bulk_create(
+        [
+            Delivery(
+                destination=destination,
+                event_id=turn.trace_id,
+                kind=Delivery.Kind.TURN,
+                turn=turn,
+                **_NEW,
+            )
+            for destination in destinations
+        ],
+        update_conflicts=True,
+        unique_fields=("destination", "event_id"),
+        update_fields=("turn", "created_at", "available_at", *_NEW),
+    )
+    from . import worker  # The worker stands on this module.
+
+    transaction.on_commit(worker.wake, robust=True)
+
+
+def has_due(destination: str) -> bool:
+    """Whether there is anything to claim: a read, where a claim would take the write lock."""
+    return _due(destination).exists()
+
+
+def claim(limit: int, destination: str = ANOSYS) -> list[Delivery]:
+    """Lease up to ``limit`` due deliveries, the longest due first, to a new token.
+
+    What they tell of is not loaded: look it up when you send it, for it may be purged until then.
+    """
+    token = uuid.uuid4()
+    due = _due(destination).order_by("available_at", "pk")
+    with transaction.atomic():
+        # Two statements: in one, PostgreSQL's planner may run the subquery again and lease more.
+        if connection.features.has_select_for_update_skip_locked:
+            due = due.select_for_update(skip_locked=True)
+        ids = list(due.values_list("pk", flat=True)[:limit])
+        if not ids:
+            return []
+        Delivery.objects.filter(pk__in=ids).update(
+            state=Delivery.State.LEASED,
+            lease_token=token,
+            lease_expires_at=Now() + timedelta(seconds=LEASE_SECONDS),
+        )
+    return list(Delivery.objects.leased_by(token).order_by("available_at", "pk"))
+
+
+def delivered(delivery: Delivery, *, status: int | None = None) -> Delivery.State | None:
+    """The collector has it. Returns the new state, or None if the lease was lost meanwhile."""
+    return _settle(delivery, Delivery.State.DELIVERED, status=status)
+
+
+def dead(
+    delivery: Delivery, *, status: int | None = None, error: str = ""
+) -> Delivery.State | None:
+    """Given up: the collector will never take it. Returns like :func:`delivered`."""
+    return _settle(delivery, Delivery.State.DEAD, status=status, error=error)
+
+
+def retry(
+    delivery: Delivery,
+    *,
+    status: int | None = None,
+    error: str = "",
+    retry_after: float | None = None,
+) -> Delivery.State | None:
+    """Not now: pending again after a backoff, or dead if too old. Returns like :func:`delivered`.
+
+    ``retry_after`` is the collector's wish in seconds.
+    """
+    if timezone.now() - delivery.created_at > GIVE_UP_AFTER:
+        return dead(delivery, status=status, error=error)
+    seconds = backoff_seconds(delivery.attempts, retry_after)
+    return _settle(
+        delivery,
+        Delivery.State.PENDING,
+        status=status,
+        error=error,
+        settled_at=None,
+        available_at=Now() + timedelta(seconds=seconds),
+    )
+
+
+def purged(delivery: Delivery) -> Delivery.State | None:
+    """What it told of is gone, so there is nothing to send. Returns like :func:`delivered`."""
+    return _settle(delivery, Delivery.State.PURGED, attempts=delivery.attempts)
+
+
+def release(token: uuid.UUID) -> int:
+    """Give back what this token still leases, uncounted and due at once. Returns how many."""
+    return Delivery.objects.leased_by(token).update(
+        state=Delivery.State.PENDING, lease_token=None, lease_expires_at=None
+    )
+
+
+def backoff_seconds(attempts: int, retry_after: float | None = None) -> float:
+    """Exponential with full jitter; what the collector asked for is a floor, up to the same cap."""
+    ceiling = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2 ** min(attempts, 30))
+    jittered = random.uniform(0, ceiling)  # noqa: S311 (spreads load, hides nothing)
+    return max(jittered, min(retry_after or 0, BACKOFF_CAP_SECONDS))
+
+
+def _due(destination: str) -> DeliveryQuerySet:
+    # That it is unsettled goes without saying, but not to SQLite: it uses a partial index only
+    # where the query repeats its condition, and sees no values of parameters when it decides.
+    return Delivery.objects.due().filter(destination=destination, settled_at=None)
+
+
+def _settle(
+    delivery: Delivery,
+    state: Delivery.State,
+    *,
+    status: int | None = None,
+    error: str = "",
+    **changes: Any,
+) -> Delivery.State | None:
+    """Write an outcome, unless the lease was lost: then another worker's outcome counts."""
+    if delivery.lease_token is None:
+        return None
+    values = {
+        "attempts": F("attempts") + 1,
+        "settled_at": Now(),
+        "last_status": status,
+        "last_error": error[:200],
+        "lease_token": None,
+        "lease_expires_at": None,
+        **changes,
+    }
+    ours = Delivery.objects.leased_by(delivery.lease_token).filter(pk=delivery.pk)
+    return state if ours.update(state=state, **values) else None

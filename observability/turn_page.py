@@ -1,0 +1,159 @@
+"""What pages say of a turn, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q
+from django.utils.text import capfirst
+from django.utils.translation import gettext
+
+from .admin_tools import list_link
+from .display import UNKNOWN, Line, badge, milliseconds, number, shorten, time_tag, visible
+from .metrics import brief
+from .models import Message, Turn
+
+
+def user_name(turn: Turn) -> str:
+    """The user or, for a guest and for a user who is gone, the owner."""
+    return visible(turn.user.get_username() if turn.user else turn.owner_key) or UNKNOWN
+
+
+def prompt_of(turn: Turn) -> str:
+    """The beginning of the prompt, of a turn from :func:`metrics.brief`."""
+    if prompt := shorten(turn.prompt_start):  # type: ignore[attr-defined]
+        return prompt
+    return gettext("(purged)") if turn.is_text_purged else gettext("(no text)")
+
+
+def error_of(turn: Turn) -> str:
+    """The error in one line, of a turn from :func:`metrics.brief`."""
+    parts = (turn.error_code, turn.error_start)  # type: ignore[attr-defined]
+    return shorten(": ".join(filter(None, parts))) or turn.get_status_display()
+
+
+def conversation(turn: Turn) -> list[Line]:
+    """The turn as a reader reads it. Until it has settled, there is only its prompt."""
+    lines = [
+        Line(
+            kind=message.kind,
+            label=_label(message.kind, turn),
+            text=visible(message.text),
+            created_at=message.created_at,
+        )
+        for message in turn.messages.order_by("position")
+    ]
+    if not lines and turn.prompt:
+        prompt = Message.Kind.PROMPT
+        lines.append(
+            Line(
+                kind=prompt,
+                label=_label(prompt, turn),
+                text=visible(turn.prompt),
+                created_at=turn.started_at,
+            )
+        )
+    return lines
+
+
+def _label(kind: str, turn: Turn) -> str:
+    return {
+        Message.Kind.PROMPT.value: user_name(turn),
+        Message.Kind.RESPONSE.value: gettext("Assistant"),
+        Message.Kind.THOUGHT.value: gettext("Thought"),
+    }[kind]
+
+
+def figures(turn: Turn) -> list[tuple[str, str, str]]:
+    """Each figure with its name and a remark."""
+    cached, reasoning = turn.cached_tokens, turn.reasoning_tokens
+    named = [
+        (gettext("First progress"), milliseconds(turn.ttfp_ms), ""),
+        (gettext("First token"), milliseconds(turn.ttft_ms), ""),
+        (gettext("Duration"), milliseconds(turn.duration_ms), gettext("from the first token")),
+        (gettext("Total"), milliseconds(turn.total_ms), ""),
+        (
+            gettext("Tokens in"),
+            number(turn.input_tokens),
+            gettext("%(count)s cached") % {"count": number(cached)} if cached else "",
+        ),
+        (
+            gettext("Tokens out"),
+            number(turn.output_tokens),
+            gettext("%(count)s for thinking") % {"count": number(reasoning)} if reasoning else "",
+        ),
+        (
+            gettext("Cost"),
+            UNKNOWN if turn.cost_usd is None else f"${number(float(turn.cost_usd), 4)}",
+            "",
+        ),
+    ]
+    if turn.client_ttft_ms is not None or turn.client_duration_ms is not None:
+        named += [
+            (
+                gettext("First token"),
+                milliseconds(turn.client_ttft_ms),
+                gettext("in the browser"),
+            ),
+            (
+                gettext("Duration"),
+                milliseconds(turn.client_duration_ms),
+                gettext("in the browser"),
+            ),
+        ]
+    return named
+
+
+def facts(turn: Turn) -> list[tuple[str, str]]:
+    """Who, where and by what: names and values, linked to the turns that share them."""
+    named = [
+        (gettext("user"), _turns_link("user", turn.user_id, user_name(turn)) if turn.user else ""),
+        (gettext("owner"), _turns_link("owner_key", turn.owner_key)),
+        (gettext("tenant"), visible(turn.tenant)),
+        (gettext("thread"), _turns_link("thread_id", turn.thread_id)),
+        (gettext("session"), _turns_link("session_id", turn.session_id)),
+        (gettext("request"), _turns_link("request_id", turn.request_id)),
+        (gettext("trace"), _turns_link("trace_id", turn.trace_id)),
+        (gettext("operation"), visible(turn.operation)),
+        (gettext("model"), visible(turn.model)),
+        (gettext("locale"), visible(turn.locale)),
+        (gettext("feedback"), turn.get_feedback_display() if turn.feedback else ""),
+        (gettext("started at"), time_tag(turn.started_at)),
+        (gettext("ended at"), time_tag(turn.ended_at) if turn.ended_at else ""),
+    ]
+    return [(capfirst(name), value) for name, value in named if value]
+
+
+def neighbours(turn: Turn) -> dict[str, tuple[int, str] | None]:
+    """The turns before and after in the same thread: their keys and prompts."""
+    if not turn.thread_id:
+        return {}
+    thread = brief(Turn.objects.of_thread(turn))
+    before = Q(started_at__lt=turn.started_at) | Q(started_at=turn.started_at, pk__lt=turn.pk)
+    after = Q(started_at__gt=turn.started_at) | Q(started_at=turn.started_at, pk__gt=turn.pk)
+    return {
+        name: (other.pk, prompt_of(other)) if other else None
+        for name, other in (
+            ("before", thread.filter(before).last()),
+            ("after", thread.filter(after).first()),
+        )
+    }
+
+
+def deliveries(turn: Turn) -> list[dict[str, Any]]:
+    """How each collector got it."""
+    return [
+        {
+            "pk": delivery.pk,
+            "destination": delivery.destination,
+            "badge": badge(delivery.state, delivery.get_state_display()),
+            "attempts": delivery.attempts,
+            "settled": time_tag(delivery.settled_at) if delivery.settled_at else "",
+            "error": visible(delivery.last_error),
+        }
+        for delivery in turn.deliveries.order_by("pk")
+    ]
+
+
+def _turns_link(parameter: str, value: int | str | None, label: str | None = None) -> str:
+    return list_link("admin:observability_turn_changelist", parameter, value, label)

@@ -1,0 +1,131 @@
+"""A turn's life in the database: opened, kept alive, settled, swept."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from . import outbox
+from .conf import conf
+from .database import storable
+from .models import ID_LENGTH, Message, Turn
+from .recorder import TurnRecorder
+
+logger = logging.getLogger(__name__)
+
+SWEEP_BATCH = 200
+
+_live: set[str] = set()
+"""Trace ids of the turns that this process works on."""
+
+
+def open_turn(recorder: TurnRecorder) -> None:
+    """Write the running turn, so that whatever happens next, there is a row to tell of it."""
+    identity = recorder.identity
+    Turn.objects.create(
+        trace_id=recorder.trace_id,
+        user=identity.user,
+        owner_key=identity.owner_key,
+        tenant=identity.tenant,
+        session_id=identity.session_id,
+        thread_id=recorder.thread_id,
+        request_id=identity.request_id,
+        operation=identity.operation,
+        locale=identity.locale,
+        prompt=storable(_text_of(recorder, Message.Kind.PROMPT)),
+        started_at=recorder.started_at,
+        lease_expires_at=Now() + timedelta(seconds=conf().observability_lease_seconds),
+    )
+    _live.add(recorder.trace_id)
+
+
+def settle_turn(recorder: TurnRecorder) -> None:
+    """Write the end of a turn with its messages and its deliveries: one transaction.
+
+    The row may be gone (its user was erased meanwhile): then nothing is written. It may have been
+    swept as interrupted while this process was stalled: then the truth replaces that.
+    """
+    usage = recorder.usage
+    try:
+        with transaction.atomic():
+            turn = (
+                Turn.objects.select_for_update(of=("self",))
+                .filter(
+                    trace_id=recorder.trace_id,
+                    status__in=(Turn.Status.RUNNING, Turn.Status.INTERRUPTED),
+                )
+                .first()
+            )
+            if turn is None:
+                logger.warning("Turn %s was gone before it could be settled.", recorder.trace_id)
+                return
+            turn.status = recorder.status
+            turn.error_code = recorder.error_code[:ID_LENGTH]
+            turn.error_message = storable(recorder.error_message)
+            turn.response = storable(_text_of(recorder, Message.Kind.RESPONSE))
+            turn.ended_at = recorder.ended_at
+            turn.lease_expires_at = None
+            turn.ttfp_ms = recorder.ttfp_ms
+            turn.ttft_ms = recorder.ttft_ms
+            turn.duration_ms = recorder.duration_ms
+            turn.total_ms = recorder.total_ms
+            turn.model = usage.model[:ID_LENGTH]
+            turn.input_tokens = usage.input_tokens
+            turn.cached_tokens = usage.cached_tokens
+            turn.output_tokens = usage.output_tokens
+            turn.reasoning_tokens = usage.reasoning_tokens
+            turn.save()
+            Message.objects.bulk_create(
+                Message(
+                    turn=turn,
+                    position=position,
+                    kind=line.kind,
+                    item_id=line.item_id,
+                    text=storable(line.text),
+                    created_at=line.created_at,
+                )
+                for position, line in enumerate(recorder.lines())
+            )
+            outbox.enqueue_turn(turn)
+    finally:
+        _live.discard(recorder.trace_id)
+
+
+def renew_live_leases() -> int:
+    """Say that this process still works on its turns. Returns how many there were."""
+    if not _live:
+        return 0
+    seconds = conf().observability_lease_seconds
+    return Turn.objects.filter(trace_id__in=tuple(_live)).renew_leases(seconds)
+
+
+def sweep() -> int:
+    """Finish the turns that dead processes left running as interrupted, and forward them.
+
+    Returns how many there were.
+    """
+    swept = 0
+    for trace_id in Turn.objects.orphaned().values_list("trace_id", flat=True)[:SWEEP_BATCH]:
+        with transaction.atomic():
+            # Conditional: another process may sweep, or the turn's own may have come back.
+            if not (
+                Turn.objects.orphaned()
+                .filter(trace_id=trace_id)
+                .update(
+                    status=Turn.Status.INTERRUPTED, ended_at=timezone.now(), lease_expires_at=None
+                )
+            ):
+                continue
+            outbox.enqueue_turn(Turn.objects.get(trace_id=trace_id))
+        swept += 1
+    if swept:
+        logger.warning("%d turns were left running by a process that died.", swept)
+    return swept
+
+
+def _text_of(recorder: TurnRecorder, kind: Message.Kind) -> str:
+    return "\n\n".join(line.text for line in recorder.lines() if line.kind == kind)

@@ -1,0 +1,227 @@
+"""The background thread: sends what is due, keeps this process's turns alive, sweeps dead ones.
+
+One daemon thread per process. It starts with the ASGI lifespan (:func:`start`) or, where a server
+has none, with the first turn or delivery (:func:`ensure_running`, :func:`wake`); never by an
+import, ``AppConfig.ready`` or a command that makes no turns. Only a test run is left alone: there
+nothing but :func:`start` starts it, for a thread beside the tests would send what they write.
+
+After a fork the child has no thread, and starts its own when it has work. A daemon thread may be
+cut down at any moment, so it owes nothing: the table holds what is due, and leases run out.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from django.core import mail
+from django.db import InterfaceError, OperationalError, close_old_connections, connections
+
+from .conf import conf
+from .courier import Courier
+
+logger = logging.getLogger(__name__)
+
+THREAD_NAME = "observability-worker"
+POLL_SECONDS = 1.0
+IDLE_POLL_SECONDS = 5.0
+SETTLE_SECONDS = 0.4
+"""What is kept of the time to stop for writing down how the last request went."""
+
+
+class Worker:
+    """The loop, without its thread: tests drive it with ``run_once``."""
+
+    def __init__(self) -> None:
+        self.courier = Courier(between=self._renew_leases_if_due)
+        self._wake = threading.Event()
+        self._stop_tick: float | None = None
+        self._poll_seconds = POLL_SECONDS
+        self._renew_tick = self._sweep_tick = time.monotonic()
+
+    def wake(self) -> None:
+        """There is something to do. From any thread."""
+        self._wake.set()
+
+    def stop(self, timeout: float = 0.0) -> None:
+        """Send what ``timeout`` seconds allow, give the rest back, end. From any thread."""
+        self._stop_tick = time.monotonic() + max(0.0, timeout - SETTLE_SECONDS)
+        self.courier.stop_at(self._stop_tick)
+        self._wake.set()
+
+    def run_forever(self) -> None:
+        """Work until stopped. No failure of a cycle ends it."""
+        try:
+            while self._stop_tick is None:
+                if self._survive(self.run_once):
+                    self._poll_seconds = POLL_SECONDS
+                else:
+                    self._sleep()
+            while self._survive(self.courier.deliver):
+                pass
+        finally:
+            self._survive(self.courier.close)
+            connections.close_all()
+
+    def run_once(self) -> bool:
+        """One cycle. Returns whether to go on at once, since there may be more to send."""
+        self._renew_leases_if_due()
+        self._sweep_if_due()
+        return self.courier.deliver()
+
+    def _renew_leases_if_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._renew_tick:
+            from . import turns  # Late: it brings the ChatKit SDK, and that takes a second.
+
+            # First as if it failed: then soon again, but not at every turn of the loop.
+            self._renew_tick = now + POLL_SECONDS
+            turns.renew_live_leases()
+            self._renew_tick = now + conf().observability_lease_seconds / 3
+
+    def _sweep_if_due(self) -> None:
+        now = time.monotonic()
+        if now >= self._sweep_tick:
+            from . import turns
+
+            self._sweep_tick = now + conf().observability_lease_seconds
+            turns.sweep()
+
+    def _sleep(self) -> None:
+        """Wait to be woken, at most a poll; polls grow rare while there is nothing to do."""
+        jittered = self._poll_seconds * random.uniform(0.5, 1.5)  # noqa: S311 (spreads load)
+        seconds = min(jittered, IDLE_POLL_SECONDS, self._renew_tick - time.monotonic())
+        was_woken = self._wake.wait(max(0.05, seconds))
+        # Cleared before the work: what comes meanwhile wakes again.
+        self._wake.clear()
+        grown = min(self._poll_seconds * 1.5, IDLE_POLL_SECONDS)
+        self._poll_seconds = POLL_SECONDS if was_woken else grown
+
+    def _survive(self, step: Callable[[], bool | None]) -> bool:
+        """Run a step between two looks at the connection; say what fails, and go on."""
+        close_old_connections()
+        try:
+            return bool(step())
+        except Exception as error:
+            # Where and what kind of failure: the text of an exception may quote anything.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("The worker goes on after %s:\n%s", type(error).__name__, where)
+            if isinstance(error, OperationalError | InterfaceError):
+                connections.close_all()
+            return False
+        finally:
+            close_old_connections()
+
+
+# -- the thread of this process --------------------------------------------------------------------
+
+
+class _Process:
+    """The worker and the thread of one process; a forked child gets a new one."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.lock = threading.Lock()
+        self.worker: Worker | None = None
+        self.thread: threading.Thread | None = None
+        self.is_stopped = False
+
+    @property
+    def is_alive(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+
+_process = _Process()
+
+
+def start() -> None:
+    """Run the worker in this process, if it does not run already."""
+    process = _this_process()
+    with process.lock:
+        process.is_stopped = False
+        _start_thread(process)
+
+
+def ensure_running() -> None:
+    """Start the worker where it may start by itself: not in a test run, and not after a stop."""
+    process = _this_process()
+    # Mail has an outbox while, and only while, Django's test environment is set up.
+    if process.is_alive or process.is_stopped or hasattr(mail, "outbox"):
+        return
+    with process.lock:
+        _start_thread(process)
+
+
+def wake() -> None:
+    """Something was enqueued: send it now, not with the next poll. Never waits, never fails."""
+    ensure_running()
+    worker = _this_process().worker
+    if worker is not None:
+        worker.wake()
+
+
+def is_alive() -> bool:
+    """Whether this process has a worker at work."""
+    return _this_process().is_alive
+
+
+def stop(timeout: float) -> None:
+    """Let the worker send what ``timeout`` seconds allow, then end it. Blocks no longer.
+
+    What is left stays in the table. The worker starts again only by :func:`start`.
+    """
+    process = _this_process()
+    with process.lock:
+        process.is_stopped = True
+        worker, thread = process.worker, process.thread
+        process.worker = process.thread = None
+    if worker is None or thread is None:
+        return
+    worker.stop(timeout)
+    thread.join(timeout)
+    if thread.is_alive():
+        logger.warning("The worker is still busy at shutdown; what it leases will be sent later.")
+
+
+def _start_thread(process: _Process) -> None:
+    """Under the lock. Where no thread can be had, the table keeps what is due."""
+    if process.is_alive:
+        return
+    if process.thread is not None:
+        logger.error("The worker's thread had died and is started again.")
+    worker = Worker()
+    thread = threading.Thread(target=worker.run_forever, name=THREAD_NAME, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        logger.warning("The worker could not start; deliveries stay in the table.")
+        return
+    process.worker, process.thread = worker, thread
+
+
+def _this_process() -> _Process:
+    """The state of this process. The pid is looked at since uWSGI forks without Python's hooks."""
+    if _process.pid != os.getpid():
+        _forget()
+    return _process
+
+
+def _forget() -> None:
+    """In a forked child: the parent's thread is not here, and its lock may be held for ever."""
+    global _process
+    _process = _Process()
+
+
+def _stop_at_exit() -> None:
+    if is_alive():
+        stop(conf().observability_shutdown_seconds)
+
+
+os.register_at_fork(after_in_child=_forget)
+atexit.register(_stop_at_exit)
