@@ -1,0 +1,86 @@
+"""Bad or missing settings, said before they hurt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Info, Warning, register
+
+from .conf import conf
+
+MAX_HISTORY_ITEMS = 100
+
+
+@register("chatkit")
+def check_chat(**kwargs: Any) -> list[CheckMessage]:
+    settings = conf()
+    messages: list[CheckMessage] = []
+    if not settings.openai_api_key:
+        messages.append(
+            Info(
+                "OPENAI_API_KEY is not set: the demo model answers.",
+                hint="Set it to a key of OpenAI or, with OPENAI_BASE_URL, of a compatible server.",
+                id="chatkit_endpoint.I001",
+            )
+        )
+    if not settings.chatkit_domain_key and not settings.chatkit_client:
+        messages.append(
+            Info(
+                "CHATKIT_DOMAIN_KEY is not set: pages load the built-in chat element.",
+                hint="Register your host in OpenAI's domain allowlist for a key, or set "
+                "CHATKIT_CLIENT=builtin to say that this is meant.",
+                id="chatkit_endpoint.I002",
+            )
+        )
+    if settings.chatkit_client not in {"", "builtin", "openai"}:
+        messages.append(
+            Error(
+                "CHATKIT_CLIENT is neither builtin nor openai.",
+                hint="Leave it unset to have the domain key decide.",
+                id="chatkit_endpoint.E001",
+            )
+        )
+    if settings.client == "openai" and not settings.chatkit_domain_key:
+        messages.append(
+            Error(
+                "CHATKIT_CLIENT=openai needs a CHATKIT_DOMAIN_KEY.",
+                hint="OpenAI's element refuses to load without it.",
+                id="chatkit_endpoint.E002",
+            )
+        )
+    if not 1 <= settings.chatkit_history_items <= MAX_HISTORY_ITEMS:
+        messages.append(
+            Error(
+                f"CHATKIT_HISTORY_ITEMS must be from 1 to {MAX_HISTORY_ITEMS}.",
+                id="chatkit_endpoint.E003",
+            )
+        )
+    return messages
+
+
+@register("chatkit")
+def check_time_zone(**kwargs: Any) -> list[CheckMessage]:
+    if django_settings.TIME_ZONE == "UTC":
+        return []
+    return [
+        Warning(
+            "TIME_ZONE is not UTC: times that ChatKit shows are off by the difference.",
+            hint="The SDK stamps items with local time and no zone. Set TIME_ZONE = 'UTC' and "
+            "show other zones with timezone.activate().",
+            id="chatkit_endpoint.W001",
+        )
+    ]
+
+
+@register("chatkit")
+def check_csrf_failure_view(**kwargs: Any) -> list[CheckMessage]:
+    if django_settings.CSRF_FAILURE_VIEW == "chatkit_endpoint.views.csrf_failure":
+        return []
+    return [
+        Info(
+            "A stale page gets an HTML error where the chat expects JSON.",
+            hint="Set CSRF_FAILURE_VIEW = 'chatkit_endpoint.views.csrf_failure'.",
+            id="chatkit_endpoint.I003",
+        )
+    ]

@@ -1,0 +1,49 @@
+"""The settings of this app, typed, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from observability.conf import from_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conf:
+    """What ``settings`` say about the chat; a field is the setting of its name in capitals."""
+
+    openai_api_key: str = field(default="", repr=False)
+    """Empty: the demo model answers."""
+    openai_base_url: str = ""
+    """A server compatible with OpenAI's Responses API; empty: OpenAI itself."""
+    chatkit_model: str = "gpt-5-mini"
+    chatkit_reasoning_summary: Literal["", "auto", "concise", "detailed"] = "auto"
+    """How a reasoning model of OpenAI is asked to tell its thoughts; empty: not at all."""
+    chatkit_client: Literal["", "builtin", "openai"] = ""
+    """The browser's element; empty: OpenAI's where there is a domain key, else the built-in one."""
+    chatkit_domain_key: str = ""
+    chatkit_script_url: str = "https://cdn.platform.openai.com/deployments/chatkit/chatkit.js"
+    chatkit_max_body_bytes: int = 1_000_000
+    """The largest request body that the endpoint reads."""
+    chatkit_history_items: int = 50
+    """How many of a thread's newest items the model is given."""
+
+    @property
+    def client(self) -> Literal["builtin", "openai"]:
+        """The element that a page loads."""
+        if self.chatkit_client:
+            return self.chatkit_client
+        return "openai" if self.chatkit_domain_key else "builtin"
+
+    @property
+    def domain_key(self) -> str:
+        return self.chatkit_domain_key
+
+    @property
+    def script_url(self) -> str:
+        return self.chatkit_script_url
+
+
+def conf() -> Conf:
+    """The current settings."""
+    return from_settings(Conf)

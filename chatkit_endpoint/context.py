@@ -1,0 +1,36 @@
+"""Who asks: what the endpoint knows of a request, handed to the server, the store and the tools."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+    from observability.recorder import TurnRecorder
+
+
+@dataclass(kw_only=True)
+class RequestContext:
+    """One request to the endpoint. The store isolates by ``tenant`` and ``owner_key`` alone."""
+
+    user: AbstractBaseUser | None
+    """None for a guest."""
+    owner_key: str
+    """``user:<pk>`` or ``guest:<id>``."""
+    tenant: str = ""
+    session_id: str = ""
+    request_id: str = ""
+    locale: str = "en"
+    operation: str = ""
+    """ChatKit's name of what is asked, such as ``threads.create``."""
+    received_at: datetime = field(default_factory=timezone.now)
+    received_tick: float = field(default_factory=time.perf_counter)
+    """The same moment on the monotonic clock, in seconds."""
+    turn: TurnRecorder | None = field(default=None, repr=False)
+    """The turn that answers this request, once there is one."""

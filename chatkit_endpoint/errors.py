@@ -1,0 +1,68 @@
+"""The endpoint's errors: a status, a code for programs, a message for people."""
+
+from __future__ import annotations
+
+from enum import Enum
+from http import HTTPStatus
+from typing import NamedTuple
+
+from django.http import JsonResponse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+class _Fault(NamedTuple):
+    status: HTTPStatus
+    code: str
+    message: str | Promise
+
+
+class Fault(_Fault, Enum):
+    """Everything that the endpoint says no to."""
+
+    INVALID = (
+        HTTPStatus.BAD_REQUEST,
+        "invalid_request",
+        _("The chat sent something that the server does not understand. Reload the page."),
+    )
+    UNAUTHENTICATED = (
+        HTTPStatus.UNAUTHORIZED,
+        "unauthenticated",
+        _("You are not signed in, or your login has expired. Sign in again."),
+    )
+    CSRF = (
+        HTTPStatus.FORBIDDEN,
+        "csrf_failed",
+        _("The page is out of date. Reload it and try again."),
+    )
+    NOT_FOUND = (
+        HTTPStatus.NOT_FOUND,
+        "not_found",
+        _("This conversation, or a part of it, does not exist."),
+    )
+    METHOD = (
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        _("The chat answers POST requests only."),
+    )
+    TOO_LARGE = (
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too_large",
+        _("The message is too long."),
+    )
+    UNSUPPORTED = (
+        HTTPStatus.NOT_IMPLEMENTED,
+        "not_supported",
+        _("This chat does not offer that."),
+    )
+    SERVER = (
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "server_error",
+        _("Something went wrong on our side. Try again in a moment."),
+    )
+
+    def response(self) -> JsonResponse:
+        """``{"error": {"code", "message"}}`` in the active language."""
+        return JsonResponse(
+            {"error": {"code": self.code, "message": str(self.message)}}, status=self.status
+        )

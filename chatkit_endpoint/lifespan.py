@@ -1,0 +1,61 @@
+"""Start and end of an ASGI process, which Django itself takes no part in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from observability import worker
+from observability.conf import conf
+
+if TYPE_CHECKING:
+    from asgiref.typing import (
+        ASGI3Application,
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        Scope,
+    )
+
+SETTLE_SECONDS = 5.0
+
+
+def with_lifespan(application: ASGI3Application) -> ASGI3Application:
+    """Wrap the site's ASGI application: the worker starts with the process, and live turns are
+    cancelled and settled before it ends. Without it nothing is lost, only finished later, by the
+    sweeper.
+    """
+
+    async def wrapped(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        else:
+            await application(scope, receive, send)
+
+    return wrapped
+
+
+async def _lifespan(receive: ASGIReceiveCallable, send: Any) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            worker.start()
+            await asyncio.to_thread(_import_sdk)
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await _shut_down()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+def _import_sdk() -> None:
+    """More than a second of work, which the first visitor need not wait for."""
+    from .server import get_server
+
+    get_server()
+
+
+async def _shut_down() -> None:
+    from .streaming import shut_down
+
+    await shut_down(SETTLE_SECONDS)
+    await asyncio.to_thread(worker.stop, conf().observability_shutdown_seconds)

@@ -1,0 +1,143 @@
+"""Conversations, kept: ChatKit's threads, items and attachments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from .context import RequestContext
+
+ID_LENGTH = 128
+
+
+class ThreadQuerySet(models.QuerySet["Thread"]):
+    def owned_by(self, context: RequestContext) -> ThreadQuerySet:
+        """The one place where the isolation of threads is spelled."""
+        return self.filter(tenant=context.tenant, owner_key=context.owner_key)
+
+    def idle_since(self, moment: datetime) -> ThreadQuerySet:
+        """Threads that nobody has written in since then."""
+        return self.filter(updated_at__lt=moment)
+
+
+class ThreadItemQuerySet(models.QuerySet["ThreadItem"]):
+    def owned_by(self, context: RequestContext) -> ThreadItemQuerySet:
+        """The one place where the isolation of items is spelled."""
+        return self.filter(thread__tenant=context.tenant, thread__owner_key=context.owner_key)
+
+
+class AttachmentQuerySet(models.QuerySet["Attachment"]):
+    def owned_by(self, context: RequestContext) -> AttachmentQuerySet:
+        """The one place where the isolation of attachments is spelled."""
+        return self.filter(tenant=context.tenant, owner_key=context.owner_key)
+
+
+class Thread(models.Model):
+    """A conversation. ``payload`` is ChatKit's own JSON, kept as it came; columns serve queries."""
+
+    key = models.CharField(_("thread"), max_length=ID_LENGTH, unique=True)
+    """The id that ChatKit knows it by."""
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="+",
+        verbose_name=_("user"),
+    )
+    tenant = models.CharField(_("tenant"), max_length=ID_LENGTH, blank=True)
+    owner_key = models.CharField(_("owner"), max_length=ID_LENGTH)
+    title = models.TextField(_("title"), blank=True)
+    payload = models.TextField(_("payload"))
+    created_at = models.DateTimeField(_("created at"))
+    updated_at = models.DateTimeField(_("last written at"))
+
+    objects = ThreadQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("thread")
+        verbose_name_plural = _("threads")
+        ordering = ("-pk",)
+        indexes = (
+            # Store.load_threads: an owner's history, by age.
+            models.Index("tenant", "owner_key", F("id").desc(), name="thread_owner"),
+            # ThreadQuerySet.idle_since, by purge_threads.
+            models.Index("updated_at", name="thread_updated"),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ThreadItem(models.Model):
+    """One entry of a thread. ``payload`` is ChatKit's own JSON, kept as it came."""
+
+    thread = models.ForeignKey(
+        Thread, on_delete=models.CASCADE, related_name="items", verbose_name=_("thread")
+    )
+    key = models.CharField(_("item"), max_length=ID_LENGTH)
+    """The id that ChatKit knows it by, unique in its thread."""
+    type = models.CharField(_("type"), max_length=64)
+    payload = models.TextField(_("payload"))
+    created_at = models.DateTimeField(_("created at"))
+
+    objects = ThreadItemQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("item")
+        verbose_name_plural = _("items")
+        ordering = ("pk",)
+        constraints = (models.UniqueConstraint(fields=("thread", "key"), name="chatkit_item_key"),)
+        indexes = (
+            # Store.load_thread_items: one page of a thread, in order.
+            models.Index("thread", "id", name="item_order"),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Attachment(models.Model):
+    """A file of a visitor. ``payload`` is ChatKit's own JSON, kept as it came."""
+
+    key = models.CharField(_("attachment"), max_length=ID_LENGTH, unique=True)
+    """The id that ChatKit knows it by."""
+    thread = models.ForeignKey(
+        Thread,
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="attachments",
+        verbose_name=_("thread"),
+    )
+    """None until the message that carries it is sent."""
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="+",
+        verbose_name=_("user"),
+    )
+    tenant = models.CharField(_("tenant"), max_length=ID_LENGTH, blank=True)
+    owner_key = models.CharField(_("owner"), max_length=ID_LENGTH)
+    name = models.TextField(_("name"))
+    mime_type = models.CharField(_("type"), max_length=255)
+    file = models.FileField(_("file"), upload_to="chatkit/%Y/%m", max_length=255, blank=True)
+    payload = models.TextField(_("payload"))
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    objects = AttachmentQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("attachment")
+        verbose_name_plural = _("attachments")
+        ordering = ("-pk",)
+        indexes = (models.Index("tenant", "owner_key", name="attachment_owner"),)
+
+    def __str__(self) -> str:
+        return self.key

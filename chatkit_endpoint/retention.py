@@ -1,0 +1,248 @@
+"""What goes when its time is over: conversations, their files, and the text of their turns.
+
+A purge works in batches, a transaction each, and can be interrupted at any point: what is done is
+done, what was under way is rolled back, and the next purge goes on. The bytes of attachments can't
+be rolled back. So they go after the commit of their batch, from attachments that are in no thread
+any more, and a row goes after its bytes: a file whose row is gone could never be found again.
+
+Nothing here needs the ChatKit SDK, so commands that purge start fast.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from observability.models import Turn
+from observability.retention import purge_text
+
+from .models import Attachment, Thread, ThreadItem
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurgeSummary:
+    """How much a purge removed, or would remove. Summaries add up."""
+
+    threads: int = 0
+    items: int = 0
+    attachments: int = 0
+    files: int = 0
+    turns: int = 0
+    """Turns that lost their text; their metrics stay."""
+    skipped: int = 0
+    """Threads that were left, since a turn of theirs is running."""
+    files_left: int = 0
+    """Files that the storage did not delete. Their attachments are kept for the next purge."""
+
+    def __add__(self, other: PurgeSummary) -> PurgeSummary:
+        return PurgeSummary(
+            **{
+                each.name: getattr(self, each.name) + getattr(other, each.name)
+                for each in fields(self)
+            }
+        )
+
+    @property
+    def rows(self) -> int:
+        """A measure of the work: the rows that were dealt with."""
+        return self.threads + self.items + self.attachments + self.turns + self.skipped
+
+
+OnBatch = Callable[[PurgeSummary], None]
+"""Told after each batch, when it is committed, what it did."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """Whose conversations a purge is for, and how old: of one user, idle since then, or both.
+
+    Raises ValueError without either: that would be everything.
+    """
+
+    idle_since: datetime | None = None
+    user: Any = None
+    """An instance of the site's user model."""
+
+    def __post_init__(self) -> None:
+        if self.idle_since is None and self.user is None:
+            raise ValueError("A purge needs a time or a user.")
+
+    def threads(self) -> QuerySet[Thread]:
+        threads = Thread.objects.all()
+        if self.idle_since is not None:
+            threads = threads.idle_since(self.idle_since)
+        return threads if self.user is None else threads.filter(user=self.user)
+
+    def loose_attachments(self) -> QuerySet[Attachment]:
+        """Attachments of no thread: never sent, or kept by a purge that could not finish."""
+        attachments = Attachment.objects.filter(thread=None)
+        if self.idle_since is not None:
+            attachments = attachments.filter(created_at__lt=self.idle_since)
+        return attachments if self.user is None else attachments.filter(user=self.user)
+
+    def stray_turns(self) -> QuerySet[Turn]:
+        """Turns with text whose thread is gone, or never was in this site's store."""
+        turns = Turn.objects.with_text().exclude(status=Turn.Status.RUNNING)
+        turns = turns.exclude(_in_thread(Thread.objects.all()))
+        if self.idle_since is not None:
+            turns = turns.filter(started_at__lt=self.idle_since)
+        return turns if self.user is None else turns.filter(user=self.user)
+
+
+def purge_scope(
+    scope: Scope, *, batch_size: int = BATCH_SIZE, on_batch: OnBatch | None = None
+) -> PurgeSummary:
+    """Remove the scope's threads as :func:`purge` does, and what earlier ones left behind."""
+    total = PurgeSummary()
+    # What has no thread first: else an attachment whose file resists would be tried twice.
+    for attachments in _batches(scope.loose_attachments(), batch_size):
+        total += _told(on_batch, _purge_attachments(attachments))
+    for turns in _batches(scope.stray_turns(), batch_size):
+        purged = purge_text(Turn.objects.filter(pk__in=turns))
+        total += _told(on_batch, PurgeSummary(turns=purged))
+    return total + purge(scope.threads(), batch_size=batch_size, on_batch=on_batch)
+
+
+def survey(scope: Scope) -> PurgeSummary:
+    """What :func:`purge_scope` would do now. Changes nothing."""
+    threads = scope.threads()
+    running = Turn.objects.running().filter(
+        thread_id=OuterRef("key"), tenant=OuterRef("tenant"), owner_key=OuterRef("owner_key")
+    )
+    going = threads.exclude(Exists(running))
+    attachments = Attachment.objects.filter(thread__in=going)
+    loose = scope.loose_attachments()
+    return PurgeSummary(
+        threads=going.count(),
+        items=ThreadItem.objects.filter(thread__in=going).count(),
+        attachments=attachments.count() + loose.count(),
+        files=attachments.exclude(file="").count() + loose.exclude(file="").count(),
+        turns=Turn.objects.with_text().filter(_in_thread(going)).count()
+        + scope.stray_turns().count(),
+        skipped=threads.filter(Exists(running)).count(),
+    )
+
+
+def purge(
+    threads: QuerySet[Thread],
+    *,
+    batch_size: int = BATCH_SIZE,
+    on_batch: OnBatch | None = None,
+    even_running: bool = False,
+) -> PurgeSummary:
+    """Delete these threads with their items, attachments and files, and their turns' text.
+
+    A thread with a running turn is left and counted as skipped, unless ``even_running``: for an
+    owner who deletes, there is no next time. A file that the storage does not delete is counted,
+    logged and kept with its attachment, without a thread, for the next :func:`purge_scope`.
+
+    Not to be called in a transaction (RuntimeError): files go when the rows are surely gone.
+    ``threads`` is not sliced, and filtered by the threads' own columns.
+    """
+    total = PurgeSummary()
+    for keys in _batches(threads, batch_size):
+        # Filtered again, under lock: a thread that was written in meanwhile is idle no longer.
+        total += _told(on_batch, _purge_threads(threads.filter(pk__in=keys), even_running))
+    return total
+
+
+def purge_attachments(
+    attachments: QuerySet[Attachment], *, batch_size: int = BATCH_SIZE
+) -> PurgeSummary:
+    """Delete these attachments with their files. What resists is kept, as by :func:`purge`."""
+    total = PurgeSummary()
+    for keys in _batches(attachments, batch_size):
+        total += _purge_attachments(keys)
+    return total
+
+
+def _purge_threads(threads: QuerySet[Thread], even_running: bool) -> PurgeSummary:
+    """One batch. Queries: eleven or less, and those for the turns' text and the attachments."""
+    with transaction.atomic(durable=True):
+        found = dict(threads.order_by("pk").select_for_update().values_list("pk", "key"))
+        turns = Turn.objects.filter(thread_id__in=found.values())
+        turns = turns.filter(_in_thread(Thread.objects.filter(pk__in=found)))
+        running = turns.none() if even_running else turns.running()
+        busy = set(running.values_list("thread_id", flat=True))
+        going = [pk for pk, key in found.items() if key not in busy]
+        purged = purge_text(
+            turns.filter(_in_thread(Thread.objects.filter(pk__in=going))),
+            even_running=even_running,
+        )
+        attachments = Attachment.objects.filter(thread__in=going)
+        loose = list(attachments.values_list("pk", flat=True))
+        attachments.update(thread=None)
+        # Django reads the rows whose deletion deletes others: their keys are enough.
+        _, deleted = Thread.objects.filter(pk__in=going).only("pk").delete()
+    done = PurgeSummary(
+        threads=len(going),
+        items=deleted.get(ThreadItem._meta.label, 0),
+        turns=purged,
+        skipped=len(found) - len(going),
+    )
+    for start in range(0, len(loose), BATCH_SIZE):
+        done += _purge_attachments(loose[start : start + BATCH_SIZE])
+    return done
+
+
+def _purge_attachments(keys: list[Any]) -> PurgeSummary:
+    """Delete the bytes, then the rows. A file that is missing already is as good as deleted."""
+    storage = Attachment.file.field.storage
+    rows = Attachment.objects.filter(pk__in=keys).values_list("pk", "key", "file")
+    gone: list[Any] = []
+    files = files_left = 0
+    for pk, key, name in rows:
+        if name:
+            try:
+                storage.delete(name)
+            except FileNotFoundError:
+                pass
+            except Exception as error:
+                # Storages raise what they like. Its text may quote the name, which a visitor chose.
+                logger.error(
+                    "The file of attachment %s was not deleted: %s", key, type(error).__name__
+                )
+                files_left += 1
+                continue
+            files += 1
+        gone.append(pk)
+    deleted, _ = Attachment.objects.filter(pk__in=gone).delete()
+    return PurgeSummary(attachments=deleted, files=files, files_left=files_left)
+
+
+def _in_thread(threads: QuerySet[Thread]) -> Exists:
+    """The condition that a turn belongs to one of these threads, as its owner's."""
+    return Exists(
+        threads.filter(
+            key=OuterRef("thread_id"),
+            tenant=OuterRef("tenant"),
+            owner_key=OuterRef("owner_key"),
+        )
+    )
+
+
+def _batches(rows: QuerySet[Any], size: int) -> Iterator[list[Any]]:
+    """Primary keys in their order, so many at a time; looked up only when they are wanted."""
+    if size < 1:
+        raise ValueError("A batch holds at least one row.")
+    keys = rows.order_by("pk").values_list("pk", flat=True)
+    batch = list(keys[:size])
+    while batch:
+        yield batch
+        batch = list(keys.filter(pk__gt=batch[-1])[:size])
+
+
+def _told(on_batch: OnBatch | None, done: PurgeSummary) -> PurgeSummary:
+    if on_batch is not None:
+        on_batch(done)
+    return done

@@ -1,0 +1,274 @@
+"""ChatKit's ``Store`` over Django's models.
+
+Every method is one unit of work on a database thread, and every query goes through ``owned_by``:
+what belongs to somebody else is answered exactly like what does not exist.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chatkit.store import NotFoundError, Store, StoreItemType, default_generate_id
+from chatkit.types import Attachment as ChatKitAttachment
+from chatkit.types import Page, ThreadItem, ThreadMetadata
+from django.db import models, transaction
+from django.utils import timezone
+from pydantic import TypeAdapter
+
+from observability.database import run_in_database, storable
+
+from .context import RequestContext
+from .models import Attachment, Thread
+from .models import ThreadItem as ThreadItemRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_PAGE_SIZE = 100
+FAKE_ITEM_ID = "__fake_id__"
+"""What the Agents SDK calls every message of a chat-completions model."""
+
+_item_adapter: TypeAdapter[ThreadItem] = TypeAdapter(ThreadItem)
+_attachment_adapter: TypeAdapter[ChatKitAttachment] = TypeAdapter(ChatKitAttachment)
+
+RowT = TypeVar("RowT", bound=models.Model)
+
+
+class DjangoStore(Store[RequestContext]):
+    """Keeps conversations in the site's own database, each for its owner alone.
+
+    Raises :class:`chatkit.store.NotFoundError` for what is missing or somebody else's.
+    """
+
+    def generate_thread_id(self, context: RequestContext) -> str:
+        return full_length_id("thread")
+
+    def generate_item_id(
+        self, item_type: StoreItemType, thread: ThreadMetadata, context: RequestContext
+    ) -> str:
+        return full_length_id(item_type)
+
+    # -- threads ------------------------------------------------------------------------------
+
+    async def load_thread(self, thread_id: str, context: RequestContext) -> ThreadMetadata:
+        return await run_in_database(_load_thread, thread_id, context)
+
+    async def save_thread(self, thread: ThreadMetadata, context: RequestContext) -> None:
+        await run_in_database(_save_thread, thread, context)
+
+    async def load_threads(
+        self, limit: int, after: str | None, order: str, context: RequestContext
+    ) -> Page[ThreadMetadata]:
+        return await run_in_database(_load_threads, limit, after, order, context)
+
+    async def delete_thread(self, thread_id: str, context: RequestContext) -> None:
+        await run_in_database(_delete_thread, thread_id, context)
+
+    # -- items --------------------------------------------------------------------------------
+
+    async def load_thread_items(
+        self,
+        thread_id: str,
+        after: str | None,
+        limit: int,
+        order: str,
+        context: RequestContext,
+    ) -> Page[ThreadItem]:
+        return await run_in_database(_load_items, thread_id, after, limit, order, context)
+
+    async def add_thread_item(
+        self, thread_id: str, item: ThreadItem, context: RequestContext
+    ) -> None:
+        # The SDK adds an item again when a stream is cancelled while it is being added.
+        await run_in_database(_save_item, thread_id, item, context)
+
+    async def save_item(self, thread_id: str, item: ThreadItem, context: RequestContext) -> None:
+        await run_in_database(_save_item, thread_id, item, context)
+
+    async def load_item(self, thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:
+        return await run_in_database(_load_item, thread_id, item_id, context)
+
+    async def delete_thread_item(
+        self, thread_id: str, item_id: str, context: RequestContext
+    ) -> None:
+        await run_in_database(_delete_item, thread_id, item_id, context)
+
+    # -- attachments --------------------------------------------------------------------------
+
+    async def save_attachment(self, attachment: ChatKitAttachment, context: RequestContext) -> None:
+        await run_in_database(_save_attachment, attachment, context)
+
+    async def load_attachment(
+        self, attachment_id: str, context: RequestContext
+    ) -> ChatKitAttachment:
+        return await run_in_database(_load_attachment, attachment_id, context)
+
+    async def delete_attachment(self, attachment_id: str, context: RequestContext) -> None:
+        await run_in_database(_delete_attachment, attachment_id, context)
+
+
+def full_length_id(item_type: StoreItemType) -> str:
+    """An id with the SDK's prefix and a whole UUID: the SDK's own 8 digits collide."""
+    prefix, _, _ = default_generate_id(item_type).partition("_")
+    return f"{prefix}_{uuid.uuid4().hex}"
+
+
+def _load_thread(thread_id: str, context: RequestContext) -> ThreadMetadata:
+    return ThreadMetadata.model_validate_json(_thread_row(thread_id, context).payload)
+
+
+def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
+    # The SDK also hands over a Thread, whose items are not ours to store here.
+    payload = thread.model_dump_json(exclude={"items"})
+    values = {
+        "title": storable(thread.title or ""),
+        "payload": payload,
+        "updated_at": timezone.now(),
+    }
+    with transaction.atomic():
+        if Thread.objects.owned_by(context).filter(key=thread.id).update(**values):
+            return
+        if Thread.objects.filter(key=thread.id).exists():
+            raise NotFoundError(f"Thread {thread.id} not found")
+        Thread.objects.create(
+            key=thread.id,
+            user_id=_user_id(context),
+            tenant=context.tenant,
+            owner_key=context.owner_key,
+            created_at=_as_utc(thread.created_at),
+            **values,
+        )
+
+
+def _load_threads(
+    limit: int, after: str | None, order: str, context: RequestContext
+) -> Page[ThreadMetadata]:
+    rows = Thread.objects.owned_by(context)
+    page, has_more = _page(rows, limit, after, order)
+    return Page(
+        data=[ThreadMetadata.model_validate_json(row.payload) for row in page],
+        has_more=has_more,
+        after=page[-1].key if has_more else None,
+    )
+
+
+def _delete_thread(thread_id: str, context: RequestContext) -> None:
+    row = _thread_row(thread_id, context)
+    with transaction.atomic():
+        row.delete()
+
+
+def _load_items(
+    thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
+) -> Page[ThreadItem]:
+    rows = ThreadItemRow.objects.owned_by(context).filter(thread__key=thread_id)
+    page, has_more = _page(rows, limit, after, order)
+    return Page(
+        data=[_item_adapter.validate_json(row.payload) for row in page],
+        has_more=has_more,
+        after=page[-1].key if has_more else None,
+    )
+
+
+def _save_item(thread_id: str, item: ThreadItem, context: RequestContext) -> None:
+    if item.id == FAKE_ITEM_ID:
+        # All messages of such a model bear it; under one id they would overwrite each other.
+        item = item.model_copy(update={"id": full_length_id("message")})
+    with transaction.atomic():
+        thread = _thread_row(thread_id, context)
+        ThreadItemRow.objects.update_or_create(
+            thread=thread,
+            key=item.id,
+            defaults={"type": item.type, "payload": item.model_dump_json()},
+            create_defaults={
+                "type": item.type,
+                "payload": item.model_dump_json(),
+                "created_at": _as_utc(item.created_at),
+            },
+        )
+        Thread.objects.filter(pk=thread.pk).update(updated_at=timezone.now())
+
+
+def _load_item(thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:
+    row = ThreadItemRow.objects.owned_by(context).filter(thread__key=thread_id, key=item_id).first()
+    if row is None:
+        raise NotFoundError(f"Item {item_id} not found in thread {thread_id}")
+    return _item_adapter.validate_json(row.payload)
+
+
+def _delete_item(thread_id: str, item_id: str, context: RequestContext) -> None:
+    ThreadItemRow.objects.owned_by(context).filter(thread__key=thread_id, key=item_id).delete()
+
+
+def _save_attachment(attachment: ChatKitAttachment, context: RequestContext) -> None:
+    values: dict[str, Any] = {
+        "name": storable(attachment.name),
+        "mime_type": attachment.mime_type,
+        "payload": attachment.model_dump_json(),
+    }
+    if attachment.thread_id is not None:
+        values["thread"] = _thread_row(attachment.thread_id, context)
+    with transaction.atomic():
+        if Attachment.objects.owned_by(context).filter(key=attachment.id).update(**values):
+            return
+        if Attachment.objects.filter(key=attachment.id).exists():
+            raise NotFoundError(f"Attachment {attachment.id} not found")
+        Attachment.objects.create(
+            key=attachment.id,
+            user_id=_user_id(context),
+            tenant=context.tenant,
+            owner_key=context.owner_key,
+            **values,
+        )
+
+
+def _load_attachment(attachment_id: str, context: RequestContext) -> ChatKitAttachment:
+    row = Attachment.objects.owned_by(context).filter(key=attachment_id).first()
+    if row is None:
+        raise NotFoundError(f"Attachment {attachment_id} not found")
+    return _attachment_adapter.validate_json(row.payload)
+
+
+def _delete_attachment(attachment_id: str, context: RequestContext) -> None:
+    row = Attachment.objects.owned_by(context).filter(key=attachment_id).first()
+    if row is None:
+        raise NotFoundError(f"Attachment {attachment_id} not found")
+    row.delete()
+
+
+def _thread_row(thread_id: str, context: RequestContext) -> Thread:
+    row = Thread.objects.owned_by(context).filter(key=thread_id).first()
+    if row is None:
+        raise NotFoundError(f"Thread {thread_id} not found")
+    return row
+
+
+def _page(
+    rows: models.QuerySet[RowT], limit: int, after: str | None, order: str
+) -> tuple[Sequence[RowT], bool]:
+    """At most ``limit`` (clamped) rows behind the cursor, and whether more follow.
+
+    Raises NotFoundError for a cursor that is not there: an empty page would look like the end.
+    """
+    limit = max(1, min(limit, MAX_PAGE_SIZE))
+    rows = rows.order_by("pk" if order == "asc" else "-pk")
+    if after is not None:
+        cursor = rows.filter(key=after).values_list("pk", flat=True).first()
+        if cursor is None:
+            raise NotFoundError(f"Cursor {after} not found")
+        rows = rows.filter(pk__gt=cursor) if order == "asc" else rows.filter(pk__lt=cursor)
+    page = list(rows[: limit + 1])
+    return page[:limit], len(page) > limit
+
+
+def _user_id(context: RequestContext) -> int | str | None:
+    return None if context.user is None else context.user.pk
+
+
+def _as_utc(moment: datetime) -> datetime:
+    """The SDK's times are naive local time, and the process runs in settings.TIME_ZONE."""
+    if timezone.is_aware(moment):
+        return moment
+    return timezone.make_aware(moment, timezone.get_default_timezone())

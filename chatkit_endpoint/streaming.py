@@ -1,0 +1,160 @@
+"""A turn as owned work: a task of ours runs it, the HTTP response only drains what it makes.
+
+So a client that goes away is always felt inside the model's await, where the SDK keeps the partial
+text, and never inside a write. Measured grounds: the research notes on Django, ASGI and streaming.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Any
+
+from chatkit.errors import ErrorCode
+from chatkit.types import ErrorEvent
+from django.http import StreamingHttpResponse
+from django.utils import translation
+
+from observability.instrumentation import settle_all
+from observability.request_ids import current_request_id
+
+from .context import RequestContext
+
+logger = logging.getLogger(__name__)
+
+MAX_UNREAD_BYTES = 4_000_000
+"""A client that reads so much slower than the model writes is treated as gone."""
+GRACE_SECONDS = 1.0
+"""How long a turn whose answer stands complete may take to end when its client has left."""
+TURN_WAIT_SECONDS = 0.05
+
+_live: set[OwnedStream] = set()
+
+
+class NothingStreamed(Exception):
+    """The server ended without a single event: what it was asked about is not there."""
+
+
+class OwnedStream:
+    """The frames of one streaming request, made by a task that no disconnect kills in a write."""
+
+    def __init__(self, frames: AsyncIterable[bytes], context: RequestContext) -> None:
+        self._frames = frames
+        self._context = context
+        self._queue: asyncio.Queue[tuple[bytes, int] | None] = asyncio.Queue()
+        self._unread_bytes = 0
+        self._sent_events = 0
+        self._failure: Exception | None = None
+        self._first: tuple[bytes, int] | None = None
+        # A fresh context: with the request's own, the task would keep its database connection.
+        self._task = asyncio.create_task(self._run(), context=contextvars.Context())
+        _live.add(self)
+
+    async def begin(self) -> None:
+        """Wait for the first frame.
+
+        Raises what the server raised before it, and NothingStreamed where there is none.
+        """
+        try:
+            self._first = await self._queue.get()
+        except asyncio.CancelledError:
+            self.client_left()
+            raise
+        if self._first is None:
+            raise self._failure or NothingStreamed
+
+    async def drain(self) -> AsyncIterator[bytes]:
+        """The frames, as they come. A failure after the first of them ends as an error event."""
+        entry = self._first
+        while entry is not None:
+            frame, events = entry
+            self._unread_bytes -= len(frame)
+            yield frame
+            # Asked for more: this one was sent.
+            self._sent_events = events
+            entry = await self._queue.get()
+        if self._failure is not None:
+            yield _error_frame()
+
+    def client_left(self) -> None:
+        """Nobody reads any more: cancel the turn, unless it is about to end by itself."""
+        if self._task.done():
+            return
+        turn = self._context.turn
+        loop = asyncio.get_running_loop()
+        if turn is None:
+            # Not yet begun. Cancelled now, it would leave no record.
+            loop.call_later(TURN_WAIT_SECONDS, self.client_left)
+        elif turn.is_answered:
+            loop.call_later(GRACE_SECONDS, self.stop)
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        """Cancel the turn; its record is cut back to what was sent."""
+        if self._context.turn is not None:
+            self._context.turn.sent(self._sent_events)
+        self._task.cancel()
+
+    async def _run(self) -> None:
+        current_request_id.set(self._context.request_id)
+        translation.activate(self._context.locale)
+        try:
+            async for frame in self._frames:
+                self._put(frame)
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._queue.put_nowait(None)
+            _live.discard(self)
+
+    def _put(self, frame: bytes) -> None:
+        turn = self._context.turn
+        self._queue.put_nowait((frame, turn.events_seen if turn is not None else 0))
+        self._unread_bytes += len(frame)
+        if self._unread_bytes > MAX_UNREAD_BYTES:
+            logger.warning("A client read too slowly; its turn is cancelled.")
+            self.stop()
+
+
+class EventStreamResponse(StreamingHttpResponse):
+    """Server-sent events of an owned stream. Tells the stream at once when the client is gone."""
+
+    def __init__(self, stream: OwnedStream) -> None:
+        super().__init__(
+            stream.drain(),
+            content_type="text/event-stream; charset=utf-8",
+            headers={
+                "Cache-Control": "no-cache, no-transform",
+                "X-Accel-Buffering": "no",  # nginx
+                "Content-Encoding": "identity",  # GZipMiddleware
+            },
+        )
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        try:
+            async for part in super().__aiter__():
+                yield part
+        finally:
+            self._stream.client_left()
+
+
+async def shut_down(timeout: float) -> None:
+    """Cancel all live turns and wait until they are settled, ``timeout`` seconds at most."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    streams = list(_live)
+    for stream in streams:
+        stream.stop()
+    if streams:
+        await asyncio.wait([stream._task for stream in streams], timeout=timeout)
+    if not await settle_all(max(0.0, deadline - loop.time())):
+        logger.warning("Some turns were not settled in time; the sweeper will finish them.")
+
+
+def _error_frame() -> bytes:
+    event = ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
+    return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"
