@@ -1,0 +1,262 @@
+"""The HTTP client for collectors: bounded in time and size whatever the other side does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from observability import http_client
+from observability.http_client import Answer as Got
+from observability.http_client import BoundedClient, TransportError, retry_after_seconds
+from tests.standins.anosys import AnosysStandin, Answer, anosys_standin
+
+SECONDS = 0.5
+
+
+@pytest.fixture
+def standin() -> Iterator[AnosysStandin]:
+    with anosys_standin() as standin:
+        yield standin
+
+
+@pytest.fixture
+def client() -> Iterator[BoundedClient]:
+    client = BoundedClient(seconds=SECONDS)
+    yield client
+    client.close()
+
+
+def post(client: BoundedClient, standin: AnosysStandin, content: bytes = b"{}") -> Got:
+    return client.post(standin.ingestion_url, content, {"Content-Type": "application/json"})
+
+
+def test_it_sends_the_body_and_the_headers(client: BoundedClient, standin: AnosysStandin) -> None:
+    content = '{"event_id": "1", "text": "Grüße 👋"}'.encode()
+    assert client.post(standin.ingestion_url, content, {"X-One": "1"}).status == 200
+    assert standin.events == [{"event_id": "1", "text": "Grüße 👋"}]
+    assert standin.headers[0]["x-one"] == "1"
+    assert standin.headers[0]["content-length"] == str(len(content))
+
+
+def test_a_connection_serves_many_requests(client: BoundedClient, standin: AnosysStandin) -> None:
+    for _ in range(20):
+        post(client, standin)
+    assert standin.ingestion_requests == 20
+    assert standin.connections == 1
+
+
+def test_a_redirect_is_an_answer_and_not_followed(
+    client: BoundedClient, standin: AnosysStandin
+) -> None:
+    standin.answer(Answer(status=307, headers={"Location": f"{standin.url}/elsewhere"}))
+    assert post(client, standin).status == 307
+    assert standin.ingestion_requests == 1
+    assert standin.stray_requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(delay=60), id="hangs"),
+        pytest.param(Answer(drip=0.1), id="drips its head byte by byte"),
+        pytest.param(Answer(drop=True), id="closes the connection"),
+        pytest.param(Answer(raw=b"\x00\xff not HTTP \r\n\r\n"), id="talks garbage"),
+        pytest.param(Answer(raw=b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000), id="endless head"),
+    ],
+)
+def test_without_an_answer_it_fails_in_time_and_goes_on(
+    client: BoundedClient, standin: AnosysStandin, answer: Answer
+) -> None:
+    standin.answer(answer)
+    started = time.monotonic()
+    with pytest.raises(TransportError) as failure:
+        post(client, standin)
+    assert time.monotonic() - started < SECONDS + 0.3
+    assert standin.ingestion_path not in str(failure.value)
+    assert failure.value.__cause__ is None
+    assert failure.value.__suppress_context__
+    assert post(client, standin).status == 200
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(body=b"x" * 5_000_000), id="huge"),
+        pytest.param(Answer(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), id="cut short"),
+        pytest.param(Answer(body=b"\xff\x00garbage"), id="garbage"),
+    ],
+)
+def test_the_status_counts_whatever_the_body_is(
+    client: BoundedClient, standin: AnosysStandin, answer: Answer
+) -> None:
+    standin.answer(answer)
+    assert post(client, standin).status == 200
+    assert post(client, standin).status == 200
+
+
+def test_a_body_that_drips_after_the_status_does_not_take_the_whole_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_client, "UNWANTED_BODY_SECONDS", 0.2)
+    client = BoundedClient(seconds=30)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        dripping = threading.Thread(target=_drip_body, args=(server,), daemon=True)
+        dripping.start()
+        started = time.monotonic()
+        answer = client.post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {})
+        assert answer.status == 200
+        assert time.monotonic() - started < 2
+        client.close()
+        dripping.join(5)
+
+
+def _drip_body(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            for _ in range(100):
+                connection.sendall(b"1\r\nx\r\n")
+                time.sleep(0.05)
+        except OSError:
+            return
+
+
+def test_a_wanted_body_is_read_whole_but_not_without_end(
+    client: BoundedClient, standin: AnosysStandin
+) -> None:
+    fits = b"x" * http_client.BODY_BYTES
+    standin.resolve(Answer(body=fits), Answer(body=fits + b"x"))
+    assert client.get(standin.resolver_url, {}).body == fits
+    with pytest.raises(TransportError, match="BodyTooLarge"):
+        client.get(standin.resolver_url, {})
+
+
+def test_nobody_there_is_a_transport_error(client: BoundedClient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(TransportError, match="ConnectError"):
+        client.post(f"http://127.0.0.1:{port}/secret", b"{}", {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://no-such-host.invalid/", f"http://{'a' * 70}.example/", "http://[::1/", "ftp://x/"],
+)
+def test_an_address_that_leads_nowhere_is_a_transport_error(
+    client: BoundedClient, url: str
+) -> None:
+    with pytest.raises(TransportError):
+        client.post(url, b"{}", {})
+
+
+def addresses_of(
+    monkeypatch: pytest.MonkeyPatch, host: str, addresses: list[str], port: int
+) -> None:
+    """Let the name lead to these addresses."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name != host:
+            return real(name, *args, **kwargs)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def test_dead_addresses_of_a_host_share_one_deadline(
+    client: BoundedClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)
+    # A full backlog answers no more: the nearest thing on loopback to a black hole.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        port = server.getsockname()[1]
+        addresses_of(monkeypatch, "collector.example", ["127.0.0.1"] * 20, port)
+        with socket.create_connection(("127.0.0.1", port)):
+            started = time.monotonic()
+            with pytest.raises(TransportError):
+                client.post(f"http://collector.example:{port}/", b"{}", {})
+            assert SECONDS - 0.1 < time.monotonic() - started < SECONDS + 0.3
+
+
+def test_the_second_address_of_a_host_is_tried_too(
+    client: BoundedClient, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses_of(monkeypatch, "collector.example", ["127.0.0.77", "127.0.0.1"], standin.port)
+    url = f"http://collector.example:{standin.port}{standin.ingestion_path}"
+    assert client.post(url, b"{}", {}).status == 200
+
+
+def test_a_wait_in_progress_can_be_cut_off_from_another_thread(standin: AnosysStandin) -> None:
+    client = BoundedClient(seconds=60)
+    standin.answer(Answer(delay=60))
+
+    def cut_off() -> None:
+        standin.wait_for(1)
+        client.cut_off(time.monotonic())
+
+    cutter = threading.Thread(target=cut_off)
+    cutter.start()
+    started = time.monotonic()
+    with pytest.raises(TransportError):
+        post(client, standin)
+    assert time.monotonic() - started < 5
+    cutter.join(5)
+    with pytest.raises(TransportError):
+        post(client, standin)
+    client.close()
+
+
+def test_the_environment_s_proxy_is_used_and_its_exceptions_heeded(
+    client: BoundedClient, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", standin.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert post(client, standin).status == 200
+    assert client.post("http://collector.example/in", b"{}", {}).status == 404
+    assert standin.stray_requests == ["http://collector.example/in"]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("5", 5),
+        (" 120 ", 120),
+        ("0", 0),
+        ("999999", 999_999),
+        ("9" * 400, 999_999_999),
+        ("-5", None),
+        ("+5", None),
+        ("1.5", None),
+        ("1e309", None),
+        ("abc", None),
+        ("", None),
+        ("٣", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", None),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999", None),
+        ("inf", None),
+        ("nan", None),
+    ],
+)
+def test_retry_after(value: str, seconds: float | None) -> None:
+    assert retry_after_seconds(Got(status=429, headers={"retry-after": value})) == seconds
+
+
+def test_retry_after_as_a_date() -> None:
+    moment = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    seconds = retry_after_seconds(Got(status=503, headers={"retry-after": moment}))
+    assert seconds is not None
+    assert 80 < seconds <= 90
+
+
+def test_no_retry_after() -> None:
+    assert retry_after_seconds(Got(status=503, headers={})) is None
