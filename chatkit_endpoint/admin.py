@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
+from django.db import transaction
 from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Left
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from observability.admin_tools import GivenFilter, PageAdmin, list_link
@@ -21,6 +22,7 @@ from observability.display import number, shorten, time_tag, visible
 from observability.models import Turn
 
 from .models import Attachment, Thread, ThreadItem
+from .retention import purge
 from .transcript import transcript
 
 ITEMS_PER_PAGE = 100
@@ -116,15 +118,28 @@ class ThreadAdmin(PageAdmin):
     # -- deleting ---------------------------------------------------------------------------------
 
     def delete_model(self, request: HttpRequest, obj: Thread) -> None:
-        self._purge(Thread.objects.filter(pk=obj.pk))
+        self._purge(request, [obj.pk])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        self._purge(Thread.objects.filter(pk__in=queryset.order_by().values("pk")))
+        self._purge(request, list(queryset.values_list("pk", flat=True)))
 
-    def _purge(self, threads: QuerySet[Thread]) -> None:
-        from .retention import purge
+    def _purge(self, request: HttpRequest, keys: list[int]) -> None:
+        def work() -> None:
+            done = purge(Thread.objects.filter(pk__in=keys), even_running=True)
+            if done.files_left:
+                self.message_user(
+                    request,
+                    ngettext(
+                        "%(count)d file could not be deleted. The next purge tries again.",
+                        "%(count)d files could not be deleted. The next purge tries again.",
+                        done.files_left,
+                    )
+                    % {"count": done.files_left},
+                    messages.WARNING,
+                )
 
-        purge(threads)
+        # A purge commits on its own, and Django's delete view is one transaction.
+        transaction.on_commit(work)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest

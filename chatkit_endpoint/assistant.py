@@ -38,6 +38,12 @@ def build_agent() -> Agent[AgentContext[RequestContext]]:
     )
 
 
+def warm_up() -> None:
+    """Have the OpenAI client build its types now: in a call that would hold up every stream."""
+    if conf().openai_api_key:
+        _ = _client(conf().openai_api_key, conf().openai_base_url).responses
+
+
 def build_model() -> Model:
     settings = conf()
     if not settings.openai_api_key:

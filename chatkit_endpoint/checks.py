@@ -71,16 +71,3 @@ def check_time_zone(**kwargs: Any) -> list[CheckMessage]:
             id="chatkit_endpoint.W001",
         )
     ]
-
-
-@register("chatkit")
-def check_csrf_failure_view(**kwargs: Any) -> list[CheckMessage]:
-    if django_settings.CSRF_FAILURE_VIEW == "chatkit_endpoint.views.csrf_failure":
-        return []
-    return [
-        Info(
-            "A stale page gets an HTML error where the chat expects JSON.",
-            hint="Set CSRF_FAILURE_VIEW = 'chatkit_endpoint.views.csrf_failure'.",
-            id="chatkit_endpoint.I003",
-        )
-    ]

@@ -48,10 +48,12 @@ async def _lifespan(receive: ASGIReceiveCallable, send: Any) -> None:
 
 
 def _import_sdk() -> None:
-    """More than a second of work, which the first visitor need not wait for."""
+    """More than two seconds of work, which the first visitor need not wait for."""
+    from .assistant import warm_up
     from .server import get_server
 
     get_server()
+    warm_up()
 
 
 async def _shut_down() -> None:

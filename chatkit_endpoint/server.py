@@ -86,7 +86,7 @@ class DjangoChatKitServer(ChatKitServer[RequestContext]):
 
 
 def title_from(prompt: str) -> str | None:
-    """A thread's title: the beginning of its first prompt, cut at a word; None where it is empty."""
+    """A title: the beginning of the first prompt, cut at a word; None where that is empty."""
     words = " ".join(prompt.split())
     if len(words) <= TITLE_LENGTH:
         return words or None

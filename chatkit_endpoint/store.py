@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from observability.database import run_in_database, storable
 
+from . import retention
 from .context import RequestContext
 from .models import Attachment, Thread
 from .models import ThreadItem as ThreadItemRow
@@ -156,8 +157,8 @@ def _load_threads(
 
 def _delete_thread(thread_id: str, context: RequestContext) -> None:
     row = _thread_row(thread_id, context)
-    with transaction.atomic():
-        row.delete()
+    # Its owner wants it gone, files and traces too, and now.
+    retention.purge(Thread.objects.filter(pk=row.pk), even_running=True)
 
 
 def _load_items(
@@ -232,10 +233,10 @@ def _load_attachment(attachment_id: str, context: RequestContext) -> ChatKitAtta
 
 
 def _delete_attachment(attachment_id: str, context: RequestContext) -> None:
-    row = Attachment.objects.owned_by(context).filter(key=attachment_id).first()
-    if row is None:
+    rows = Attachment.objects.owned_by(context).filter(key=attachment_id)
+    if not rows.exists():
         raise NotFoundError(f"Attachment {attachment_id} not found")
-    row.delete()
+    retention.purge_attachments(rows)
 
 
 def _thread_row(thread_id: str, context: RequestContext) -> Thread:

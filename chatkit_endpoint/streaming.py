@@ -21,6 +21,7 @@ from observability.instrumentation import settle_all
 from observability.request_ids import current_request_id
 
 from .context import RequestContext
+from .protocol import with_zone
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +95,9 @@ class OwnedStream:
 
     def stop(self) -> None:
         """Cancel the turn; its record is cut back to what was sent."""
+        if self._task.cancelling():
+            # A second cancellation would hit the SDK while it keeps the partial text.
+            return
         if self._context.turn is not None:
             self._context.turn.sent(self._sent_events)
         self._task.cancel()
@@ -103,7 +107,7 @@ class OwnedStream:
         translation.activate(self._context.locale)
         try:
             async for frame in self._frames:
-                self._put(frame)
+                self._put(with_zone(frame))
         except Exception as error:
             self._failure = error
         finally:

@@ -35,14 +35,6 @@ def flag(name: str, default: bool = False) -> bool:
     return value in TRUE
 
 
-def integer(name: str, default: int) -> int:
-    """A whole number, 0 or more. Raises ImproperlyConfigured for anything else."""
-    value = text(name, str(default)).strip()
-    if not value.isdecimal():
-        raise ImproperlyConfigured(f"{name} must be a whole number, 0 or more.")
-    return int(value)
-
-
 def words(name: str, default: str = "") -> list[str]:
     """A list, separated by commas; spaces around the words are dropped."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]

@@ -148,20 +148,22 @@ SECURE_HSTS_PRELOAD = not DEBUG
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SESSION_COOKIE_SECURE = not DEBUG
 CSRF_COOKIE_SECURE = not DEBUG
-CSRF_FAILURE_VIEW = "chatkit_endpoint.views.csrf_failure"
 X_FRAME_OPTIONS = "DENY"
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "observability.request_ids.RequestIDFilter"}},
+    "filters": {
+        "request_id": {"()": "observability.request_ids.RequestIDFilter"},
+        "no_exception_text": {"()": "observability.logs.NoExceptionTextFilter"},
+    },
     "formatters": {
         "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"}
     },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "filters": ["request_id"],
+            "filters": ["request_id", "no_exception_text"],
             "formatter": "line",
         }
     },
@@ -169,8 +171,12 @@ LOGGING = {
     "loggers": {
         # uvicorn brings handlers of its own, which know no request id.
         "uvicorn": {"handlers": [], "propagate": True},
+        "uvicorn.access": {"level": "WARNING"},
         # httpx logs whole URLs at INFO, and the Anosys URL is a credential.
         "httpx": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},
+        # It brings handlers of its own too.
+        "django": {"handlers": [], "level": "INFO"},
         # "Received request op", for every request: our own lines say more.
         "chatkit": {"level": "WARNING"},
     },

@@ -15,6 +15,7 @@ from .database import run_in_database
 from .recorder import Identity, TurnRecorder
 
 if TYPE_CHECKING:
+    from agents import Trace
     from chatkit.server import ChatKitServer
 
 ServerT = TypeVar("ServerT", bound="ChatKitServer[Any]")
@@ -80,12 +81,15 @@ async def _recorded(
     )
     if hasattr(context, "turn"):
         context.turn = recorder
-    await run_in_database(turns.open_turn, recorder)
-    trace = spans.start_trace(recorder)
+    opening = asyncio.ensure_future(run_in_database(turns.open_turn, recorder))
+    trace: Trace | None = None
     same_context = True
     error: Exception | None = None
     cancelled = False
     try:
+        # Inside: who is cancelled here has a row all the same, and it must be settled.
+        await asyncio.shield(opening)
+        trace = spans.start_trace(recorder)
         events = stream()
         if hasattr(events, "aclose"):
             async with aclosing(events):  # type: ignore[type-var]
@@ -108,23 +112,25 @@ async def _recorded(
         raise
     finally:
         recorder.finish(error, cancelled=cancelled)
-        spans.end_trace(recorder, trace, same_context=same_context)
-        settling = _settle(recorder)
+        if trace is not None:
+            spans.end_trace(recorder, trace, same_context=same_context)
+        settling = _settle(recorder, opening)
         if same_context:
             # Shielded: a client that leaves now must not cost the turn its end.
             await asyncio.shield(settling)
 
 
-def _settle(recorder: TurnRecorder) -> asyncio.Task[None]:
-    task = asyncio.get_running_loop().create_task(_settle_or_say(recorder))
+def _settle(recorder: TurnRecorder, opening: asyncio.Future[None]) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(_settle_or_say(recorder, opening))
     _settling.add(task)
     task.add_done_callback(_settling.discard)
     return task
 
 
-async def _settle_or_say(recorder: TurnRecorder) -> None:
+async def _settle_or_say(recorder: TurnRecorder, opening: asyncio.Future[None]) -> None:
     """A turn that can't be stored must not cost the visitor the answer: the sweeper finishes it."""
     try:
+        await opening
         await run_in_database(turns.settle_turn, recorder)
     except Exception:
         logger.exception(

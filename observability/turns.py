@@ -65,8 +65,6 @@ def settle_turn(recorder: TurnRecorder) -> None:
                 return
             turn.status = recorder.status
             turn.error_code = recorder.error_code[:ID_LENGTH]
-            turn.error_message = storable(recorder.error_message)
-            turn.response = storable(_text_of(recorder, Message.Kind.RESPONSE))
             turn.ended_at = recorder.ended_at
             turn.lease_expires_at = None
             turn.ttfp_ms = recorder.ttfp_ms
@@ -78,6 +76,12 @@ def settle_turn(recorder: TurnRecorder) -> None:
             turn.cached_tokens = usage.cached_tokens
             turn.output_tokens = usage.output_tokens
             turn.reasoning_tokens = usage.reasoning_tokens
+            if turn.is_text_purged:
+                # Its owner deleted the conversation while the answer was being written.
+                turn.save()
+                return
+            turn.error_message = storable(recorder.error_message)
+            turn.response = storable(_text_of(recorder, Message.Kind.RESPONSE))
             turn.save()
             Message.objects.bulk_create(
                 Message(

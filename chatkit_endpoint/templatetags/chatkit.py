@@ -67,6 +67,7 @@ LABELS = {
     "thinking": _("Thinking…"),
     "thought": _("Thoughts"),
     "thoughtFor": _("Thought for {duration}"),
+    "unsent": _("Not sent"),
     "untitled": _("Untitled conversation"),
     "working": _("Working…"),
     "you": _("You"),
@@ -184,7 +185,7 @@ def csrf(request: Any) -> dict[str, str]:
 
 
 def bcp47(language: str) -> str:
-    """Django's ``pt-br`` and ``zh-hant`` as browsers and ChatKit spell them: ``pt-BR``, ``zh-Hant``."""
+    """A language code of Django's as browsers and ChatKit spell it: ``pt-BR``, ``zh-Hant``."""
     primary, *rest = language.replace("_", "-").split("-")
     spelled = [part.title() if len(part) == 4 else part.upper() for part in rest]
     return "-".join([primary.lower(), *spelled])

@@ -83,7 +83,7 @@ interrupted at any time and run again.
     def _purge(self, scope: Scope, batch_size: int) -> None:
         done = PurgeSummary()
         total = survey(scope).rows if sys.stderr.isatty() else None
-        with tqdm(total=total, unit=" rows", disable=total is None, leave=False) as bar:
+        with tqdm(total=total, unit=" rows", disable=total is None) as bar:
 
             def on_batch(batch: PurgeSummary) -> None:
                 nonlocal done

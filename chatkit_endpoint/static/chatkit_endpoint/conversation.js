@@ -168,9 +168,7 @@ export class Conversation {
   async #send(input) {
     // Shown at once, under a name of our own until the server gives it one.
     const unsent = { id: `unsent-${performance.now()}`, input };
-    const item = { ...input, id: unsent.id, type: 'user_message', attachments: [] };
-    this.#thread.put(item);
-    this.view.showItem(item, false);
+    this.#showUnsent(unsent, false);
     const thread_id = this.#thread.id;
     if (thread_id) await this.#respond('threads.add_user_message', { input, thread_id }, unsent);
     else await this.#respond('threads.create', { input }, unsent);
@@ -272,6 +270,7 @@ export class Conversation {
       this.#takeBack(unsent);
       this.#fail(error);
     } else if (unsent) {
+      this.#showUnsent(unsent, true);
       this.#fail(error, () => {
         this.#forget(unsent);
         this.#send(unsent.input);
@@ -296,6 +295,13 @@ export class Conversation {
     if (error.status === 401) return labels.expired;
     if (error.code === 'network') return labels.offline;
     return (error instanceof RequestError && error.message) || labels.failed;
+  }
+
+  /** @param {Unsent} message @param {boolean} unsent whether to say that it did not get through */
+  #showUnsent({ id, input }, unsent) {
+    const item = { ...input, id, type: 'user_message', attachments: [], unsent };
+    this.#thread.put(item);
+    this.view.showItem(item, false);
   }
 
   /** @param {Unsent} unsent */

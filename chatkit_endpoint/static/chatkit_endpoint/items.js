@@ -37,7 +37,8 @@ function userMessage({ labels }) {
   const text = h('div', { class: 'text', dir: 'auto' });
   const files = h('ul', { class: 'files', hidden: true });
   const bubble = h('div', { class: 'bubble' }, quote, text, files);
-  const node = h('article', { class: 'message user' }, speaker(labels.you), bubble);
+  const unsent = h('p', { class: 'note', hidden: true }, labels.unsent);
+  const node = h('article', { class: 'message user' }, speaker(labels.you), bubble, unsent);
   /** @param {Item} item */
   function update(item) {
     setText(text, item.content.map((/** @type {any} */ part) => part.text).join(''));
@@ -46,6 +47,7 @@ function userMessage({ labels }) {
     const names = (item.attachments ?? []).map((/** @type {any} */ file) => h('li', {}, file.name));
     files.replaceChildren(...names);
     files.hidden = !names.length;
+    unsent.hidden = !item.unsent;
   }
   return { node, update };
 }
@@ -58,7 +60,8 @@ function assistantMessage({ labels, copy }) {
   const sources = h('div', { class: 'sources', hidden: true });
   const copyButton = iconButton('copy', labels.copy, { class: 'quiet copy', onclick: onCopy });
   const actions = h('div', { class: 'actions', hidden: true }, navigator.clipboard && copyButton);
-  const node = h('article', { class: 'message assistant' }, speaker(labels.assistant), body, sources, actions);
+  const parts = [speaker(labels.assistant), body, sources, actions];
+  const node = h('article', { class: 'message assistant' }, ...parts);
 
   async function onCopy() {
     await copy(current);
@@ -96,7 +99,7 @@ function workflow({ labels, locale }) {
   /** @param {Item} item @param {boolean} open */
   function update(item, open) {
     // A single task item is shown as a workflow of one.
-    const flow = item.workflow ?? { type: 'custom', tasks: [item.task], summary: { title: item.task.title } };
+    const { workflow: flow = { type: 'custom', tasks: [item.task], summary: item.task } } = item;
     if (!seen) details.open = flow.expanded ?? false;
     seen = true;
     setText(title, summaryText(flow, open));
@@ -142,7 +145,10 @@ function widget({ labels }) {
   return {
     node,
     /** @param {Item} item */
-    update: (item) => node.replaceChildren(speaker(labels.assistant), h('div', { class: 'widget' }, widgetNode(item.widget))),
+    update(item) {
+      const card = h('div', { class: 'widget' }, widgetNode(item.widget));
+      node.replaceChildren(speaker(labels.assistant), card);
+    },
   };
 }
 
