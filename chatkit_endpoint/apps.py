@@ -10,4 +10,4 @@ class ChatKitEndpointConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401
+        from . import checks, guests  # noqa: F401

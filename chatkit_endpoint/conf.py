@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +24,24 @@ class Conf:
     """The browser's element; empty: OpenAI's where there is a domain key, else the built-in one."""
     chatkit_domain_key: str = ""
     chatkit_script_url: str = "https://cdn.platform.openai.com/deployments/chatkit/chatkit.js"
+    chatkit_agent: str = ""
+    """Dotted path of ``(RequestContext) -> agents.Agent``; empty: the default assistant."""
+    chatkit_server: str = ""
+    """Dotted path of ``(store, attachment_store) -> ChatKitServer``; empty: our own."""
+    chatkit_authentication_classes: Sequence[str] = (
+        "rest_framework.authentication.SessionAuthentication",
+    )
+    """Dotted paths of authentication classes of Django REST framework."""
+    chatkit_tenant: str = ""
+    """Dotted path of ``(HttpRequest) -> str``; empty: there is one tenant, called ""."""
+    chatkit_allow_anonymous: bool = False
+    """Whether visitors without an account may chat, as guests of their session."""
+    chatkit_on_disconnect: Literal["cancel", "finish"] = "cancel"
+    """What becomes of a turn whose client goes away."""
+    chatkit_turn_timeout: float = 300.0
+    """Seconds after which a turn ends with an error."""
+    chatkit_max_prompt_chars: int = 32_000
+    """The longest message that a visitor may send."""
     chatkit_max_body_bytes: int = 1_000_000
     """The largest request body that the endpoint reads."""
     chatkit_history_items: int = 50

@@ -55,14 +55,42 @@ class Fault(_Fault, Enum):
         "not_supported",
         _("This chat does not offer that."),
     )
+    LOCKED = (
+        HTTPStatus.CONFLICT,
+        "thread_locked",
+        _("This conversation is locked: nothing can be added to it."),
+    )
+    RATE = (
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "rate_limited",
+        _("That was too much at once. Try again in a moment."),
+    )
     SERVER = (
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "server_error",
         _("Something went wrong on our side. Try again in a moment."),
     )
 
-    def response(self) -> JsonResponse:
-        """``{"error": {"code", "message"}}`` in the active language."""
+    def response(self, message: str = "") -> JsonResponse:
+        """``{"error": {"code", "message"}}`` in the active language, or with a message given."""
         return JsonResponse(
-            {"error": {"code": self.code, "message": str(self.message)}}, status=self.status
+            {"error": {"code": self.code, "message": message or str(self.message)}},
+            status=self.status,
         )
+
+
+class Refused(Exception):
+    """A request that is answered with a fault. ``message`` replaces the fault's own."""
+
+    def __init__(self, fault: Fault, message: str = "", *, retry_after: int | None = None) -> None:
+        super().__init__(fault.code)
+        self.fault = fault
+        self.message = message
+        self.retry_after = retry_after
+
+    def response(self) -> JsonResponse:
+        """The fault, with ``Retry-After`` in seconds where there is one."""
+        response = self.fault.response(self.message)
+        if self.retry_after is not None:
+            response.headers["Retry-After"] = str(self.retry_after)
+        return response

@@ -11,6 +11,7 @@ from typing import Any, cast
 from agents import Agent, Runner, RunResultStreaming, StreamEvent, TResponseInputItem
 from chatkit.agents import AgentContext, ThreadItemConverter, stream_agent_response
 from chatkit.server import ChatKitServer
+from chatkit.store import AttachmentStore
 from chatkit.types import (
     ProgressUpdateEvent,
     ThreadItemAddedEvent,
@@ -22,6 +23,7 @@ from chatkit.types import (
     UserMessageTagContent,
 )
 from django.conf import settings
+from django.utils.module_loading import import_string
 from openai.types.responses import ResponseInputTextParam
 
 from observability import instrument
@@ -40,7 +42,10 @@ ChatAgent = Agent[AgentContext[RequestContext]]
 @cache
 def get_server() -> ChatKitServer[RequestContext]:
     """This process' server, made at the first request: the SDK is slow to import."""
-    return instrument(DjangoChatKitServer(DjangoStore()))
+    make_server: Any = DjangoChatKitServer
+    if conf().chatkit_server:
+        make_server = import_string(conf().chatkit_server)
+    return instrument(make_server(DjangoStore(), None))
 
 
 class ItemConverter(ThreadItemConverter):
@@ -53,8 +58,14 @@ class ItemConverter(ThreadItemConverter):
 class DjangoChatKitServer(ChatKitServer[RequestContext]):
     """Answers with an agent of the Agents SDK; ``agent`` None means the one the settings name."""
 
-    def __init__(self, store: DjangoStore, agent: ChatAgent | None = None) -> None:
-        super().__init__(store)
+    def __init__(
+        self,
+        store: DjangoStore,
+        attachment_store: AttachmentStore[RequestContext] | None = None,
+        *,
+        agent: ChatAgent | None = None,
+    ) -> None:
+        super().__init__(store, attachment_store)
         self._agent = agent
         self._converter = ItemConverter()
 
@@ -70,7 +81,7 @@ class DjangoChatKitServer(ChatKitServer[RequestContext]):
             thread.id, None, conf().chatkit_history_items, "desc", context
         )
         history = await self._converter.to_agent_input(newest.data[::-1])
-        agent = self._agent or build_agent()
+        agent = self._agent or agent_for(context)
         if context.turn is not None:
             # The spans tell the model only at a call's end, which a cancelled one never reaches.
             context.turn.usage.model = model_name(agent)
@@ -83,6 +94,14 @@ class DjangoChatKitServer(ChatKitServer[RequestContext]):
         async with aclosing(with_own_ids(stream_run(agent_context, run))) as events:
             async for event in events:
                 yield event
+
+
+def agent_for(context: RequestContext) -> ChatAgent:
+    """The agent that the settings name, or the default assistant."""
+    if not conf().chatkit_agent:
+        return build_agent()
+    agent: ChatAgent = import_string(conf().chatkit_agent)(context)
+    return agent
 
 
 def title_from(prompt: str) -> str | None:

@@ -16,10 +16,12 @@ from chatkit.errors import ErrorCode
 from chatkit.types import ErrorEvent
 from django.http import StreamingHttpResponse
 from django.utils import translation
+from django.utils.translation import gettext
 
 from observability.instrumentation import settle_all
 from observability.request_ids import current_request_id
 
+from .conf import conf
 from .context import RequestContext
 from .protocol import with_zone
 
@@ -38,6 +40,13 @@ class NothingStreamed(Exception):
     """The server ended without a single event: what it was asked about is not there."""
 
 
+class TurnTooLong(Exception):
+    """The turn took longer than CHATKIT_TURN_TIMEOUT."""
+
+    def __str__(self) -> str:
+        return gettext("The answer took too long, so it was stopped.")
+
+
 class OwnedStream:
     """The frames of one streaming request, made by a task that no disconnect kills in a write."""
 
@@ -48,10 +57,13 @@ class OwnedStream:
         self._unread_bytes = 0
         self._sent_events = 0
         self._failure: Exception | None = None
+        self._is_unread = False
         self._first: tuple[bytes, int] | None = None
         # A fresh context: with the request's own, the task would keep its database connection.
         self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         _live.add(self)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(conf().chatkit_turn_timeout, self._time_out)
 
     async def begin(self) -> None:
         """Wait for the first frame.
@@ -77,11 +89,14 @@ class OwnedStream:
             self._sent_events = events
             entry = await self._queue.get()
         if self._failure is not None:
-            yield _error_frame()
+            yield _error_frame(self._failure)
 
     def client_left(self) -> None:
         """Nobody reads any more: cancel the turn, unless it is about to end by itself."""
         if self._task.done():
+            return
+        if conf().chatkit_on_disconnect == "finish":
+            self._is_unread = True
             return
         turn = self._context.turn
         loop = asyncio.get_running_loop()
@@ -102,19 +117,31 @@ class OwnedStream:
             self._context.turn.sent(self._sent_events)
         self._task.cancel()
 
+    def _time_out(self) -> None:
+        self._failure = TurnTooLong()
+        if self._context.turn is not None:
+            self._context.turn.abort("timeout", str(self._failure))
+        self._task.cancel()
+
     async def _run(self) -> None:
         current_request_id.set(self._context.request_id)
         translation.activate(self._context.locale)
         try:
             async for frame in self._frames:
                 self._put(with_zone(frame))
+        except asyncio.CancelledError:
+            if self._failure is None:
+                raise
         except Exception as error:
             self._failure = error
         finally:
+            self._timer.cancel()
             self._queue.put_nowait(None)
             _live.discard(self)
 
     def _put(self, frame: bytes) -> None:
+        if self._is_unread:
+            return
         turn = self._context.turn
         self._queue.put_nowait((frame, turn.events_seen if turn is not None else 0))
         self._unread_bytes += len(frame)
@@ -159,6 +186,9 @@ async def shut_down(timeout: float) -> None:
         logger.warning("Some turns were not settled in time; the sweeper will finish them.")
 
 
-def _error_frame() -> bytes:
-    event = ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
+def _error_frame(error: Exception) -> bytes:
+    if isinstance(error, TurnTooLong):
+        event = ErrorEvent(code="custom", message=str(error), allow_retry=True)
+    else:
+        event = ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
     return b"data: " + event.model_dump_json(exclude_none=True).encode() + b"\n\n"

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import logging
-import re
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestDataTooBig
-from django.db import DataError, connections
+from django.db import DataError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import translation
 from django.views.decorators.csrf import csrf_exempt
 
-from observability.request_ids import request_id_of
-
+from .authentication import context_of
 from .conf import conf
 from .context import RequestContext
-from .errors import Fault
+from .errors import Fault, Refused
 from .locales import locale_of
 
 logger = logging.getLogger(__name__)
 
 _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
-_csrf = CsrfViewMiddleware(lambda request: HttpResponse())
-_SESSION_ID = re.compile(r"[A-Za-z0-9-]{8,64}", re.ASCII)
 
 
-# Not exempt at all: checked in the view, since the middleware parses a form before it looks.
+# Not exempt at all: checked with the session, since the middleware parses a form before it looks,
+# and since a request with a token of its own needs no check.
 @csrf_exempt
 async def chatkit(request: HttpRequest) -> HttpResponseBase:
     """Answer one ChatKit request: JSON, or a stream of server-sent events.
@@ -36,55 +31,29 @@ async def chatkit(request: HttpRequest) -> HttpResponseBase:
     Errors are JSON, ``{"error": {"code", "message"}}``, in the visitor's language. A plain view
     on purpose: Django REST framework can't stream from async code.
     """
-    locale = locale_of(request)
-    with translation.override(locale):
+    with translation.override(locale_of(request)):
         if request.method != "POST":
             response = Fault.METHOD.response()
             response.headers["Allow"] = "POST"
             return response
-        if request.content_type in _FORMS:
-            return Fault.INVALID.response()
-        if not await sync_to_async(_is_from_our_pages)(request):
-            return Fault.CSRF.response()
-        context = await _context(request, locale)
-        if context is None:
-            return Fault.UNAUTHENTICATED.response()
-        body = _body(request)
-        if body is None:
-            return Fault.TOO_LARGE.response()
-        # The session and the user are read; a stream must not hold their connection.
-        await sync_to_async(connections.close_all)()
-        return await _answer(body, context)
+        try:
+            if request.content_type in _FORMS:
+                raise Refused(Fault.INVALID)
+            context = await context_of(request)
+            return await _answer(_body(request), context)
+        except Refused as refusal:
+            return refusal.response()
 
 
-def _is_from_our_pages(request: HttpRequest) -> bool:
-    """Django's own check against cross-site request forgery."""
-    _csrf.process_request(request)
-    return _csrf.process_view(request, None, (), {}) is None
-
-
-async def _context(request: HttpRequest, locale: str) -> RequestContext | None:
-    """Who asks; None where nobody is signed in."""
-    user = await request.auser()
-    if not user.is_authenticated:
-        return None
-    session_id = request.headers.get("X-ChatKit-Session", "")
-    return RequestContext(
-        user=user,
-        owner_key=f"user:{user.pk}",
-        session_id=session_id if _SESSION_ID.fullmatch(session_id) else "",
-        request_id=request_id_of(request),
-        locale=locale,
-    )
-
-
-def _body(request: HttpRequest) -> bytes | None:
-    """The request's body; None where it is too large."""
+def _body(request: HttpRequest) -> bytes:
+    """The request's body. Raises Refused where it is too large."""
     try:
         body = request.body
-    except RequestDataTooBig:
-        return None
-    return body if len(body) <= conf().chatkit_max_body_bytes else None
+    except RequestDataTooBig as error:
+        raise Refused(Fault.TOO_LARGE) from error
+    if len(body) > conf().chatkit_max_body_bytes:
+        raise Refused(Fault.TOO_LARGE)
+    return body
 
 
 async def _answer(body: bytes, context: RequestContext) -> HttpResponseBase:
@@ -93,38 +62,37 @@ async def _answer(body: bytes, context: RequestContext) -> HttpResponseBase:
     from chatkit.store import NotFoundError
     from pydantic import ValidationError
 
+    from .guards import guard
     from .protocol import parse, with_zone
     from .server import get_server
     from .streaming import EventStreamResponse, NothingStreamed, OwnedStream
 
     try:
         parsed = parse(body)
-    except ValidationError:
-        return Fault.INVALID.response()
+    except ValidationError as error:
+        raise Refused(Fault.INVALID) from error
     context.operation = parsed.type
     server = get_server()
-    if parsed.type.startswith("attachments.") and server.attachment_store is None:
-        return Fault.UNSUPPORTED.response()
     try:
+        await guard(parsed, server, context)
         result = await server.process(body, context)
         if not isinstance(result, StreamingResult):
             return HttpResponse(with_zone(result.json), content_type="application/json")
         stream = OwnedStream(result, context)
         await stream.begin()
         return EventStreamResponse(stream)
-    except (NotFoundError, NothingStreamed):
-        return Fault.NOT_FOUND.response()
-    except NotImplementedError:
-        return Fault.UNSUPPORTED.response()
+    except Refused:
+        raise
+    except (NotFoundError, NothingStreamed) as error:
+        raise Refused(Fault.NOT_FOUND) from error
+    except NotImplementedError as error:
+        raise Refused(Fault.UNSUPPORTED) from error
     except ValidationError as error:
         # Not the request, which was valid: something that is stored.
         return _server_error(context, error)
-    except DataError:
-        # What no text of the database may hold: NUL, on PostgreSQL.
-        return Fault.INVALID.response()
-    except ValueError:
-        # The SDK's word for a request that does not fit its thread.
-        return Fault.INVALID.response()
+    except (DataError, ValueError) as error:
+        # What no text of PostgreSQL may hold, NUL; the SDK's word for what does not fit its thread.
+        raise Refused(Fault.INVALID) from error
     except Exception as error:
         return _server_error(context, error)
 

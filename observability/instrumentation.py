@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from chatkit.types import ThreadMetadata, ThreadStreamEvent, UserMessageItem
+from chatkit.types import FeedbackKind, ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
 from . import spans, turns
 from .database import run_in_database
+from .feedback import record_feedback
 from .recorder import Identity, TurnRecorder
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ _settling: set[asyncio.Task[None]] = set()
 
 
 def instrument_server(server: ServerT) -> ServerT:
-    """Wrap the server's ``respond`` and ``action``, so that each call is recorded as a turn.
+    """Wrap the server's ``respond`` and ``action``, so that each call is recorded as a turn, and
+    its ``add_feedback``, so that the turn shows what its visitor thinks of it.
 
     Events pass as they are and when they come. A context object with an attribute ``turn`` is
     given the :class:`~observability.recorder.TurnRecorder`. Instrumenting twice changes nothing.
@@ -37,7 +39,7 @@ def instrument_server(server: ServerT) -> ServerT:
     if getattr(server, _INSTRUMENTED, False):
         return server
     spans.install_processor()
-    respond, action = server.respond, server.action
+    respond, action, add_feedback = server.respond, server.action, server.add_feedback
 
     def recorded_respond(
         thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
@@ -59,6 +61,14 @@ def instrument_server(server: ServerT) -> ServerT:
             context=context,
         )
 
+    async def recorded_feedback(
+        thread_id: str, item_ids: list[str], feedback: FeedbackKind, context: Any
+    ) -> None:
+        await add_feedback(thread_id, item_ids, feedback, context)
+        identity = Identity.of(context)
+        await run_in_database(record_feedback, identity, thread_id, item_ids, feedback)
+
+    server.add_feedback = recorded_feedback  # type: ignore[method-assign]
     server.respond = recorded_respond  # type: ignore[method-assign]
     server.action = recorded_action  # type: ignore[method-assign, assignment]
     setattr(server, _INSTRUMENTED, True)

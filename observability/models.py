@@ -97,6 +97,14 @@ class Turn(models.Model):
     started_at = models.DateTimeField(_("started at"))
     ended_at = models.DateTimeField(_("ended at"), null=True)
     lease_expires_at = models.DateTimeField(_("lease expires at"), null=True)
+    superseded_by = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="supersedes",
+        verbose_name=_("superseded by"),
+    )
+    """The turn that answered the same prompt anew."""
     text_purged_at = models.DateTimeField(_("text purged at"), null=True)
     ttfp_ms = models.PositiveIntegerField(_("time to first progress (ms)"), null=True)
     ttft_ms = models.PositiveIntegerField(_("time to first token (ms)"), null=True)
@@ -179,6 +187,49 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.item_id}"
+
+
+class Feedback(models.Model):
+    """What a visitor thinks of an item: the latest word, and the first."""
+
+    class Kind(models.TextChoices):
+        POSITIVE = "positive", _("positive")
+        NEGATIVE = "negative", _("negative")
+
+    turn = models.ForeignKey(
+        Turn,
+        on_delete=models.CASCADE,
+        null=True,
+        related_name="ratings",
+        verbose_name=_("turn"),
+    )
+    """The turn that made the item, where that is known."""
+    tenant = models.CharField(_("tenant"), max_length=ID_LENGTH, blank=True)
+    owner_key = models.CharField(_("owner"), max_length=ID_LENGTH)
+    thread_id = models.CharField(_("thread"), max_length=ID_LENGTH)
+    item_id = models.CharField(_("item"), max_length=ID_LENGTH)
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
+    first_kind = models.CharField(_("at first"), max_length=8, choices=Kind.choices)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    class Meta:
+        verbose_name = _("feedback")
+        verbose_name_plural = _("feedback")
+        ordering = ("-updated_at", "-pk")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "owner_key", "thread_id", "item_id"),
+                name="observability_feedback_once_per_item",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.item_id}"
+
+    @property
+    def has_changed_mind(self) -> bool:
+        return self.kind != self.first_kind
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):

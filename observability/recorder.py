@@ -155,10 +155,12 @@ class TurnRecorder:
         self.events_seen = 0
         self._events_sent: int | None = None
         self._error_event: ErrorEvent | None = None
+        self._aborted: tuple[str, str] | None = None
         self._notes: list[_Note] = []
         self._items: dict[str, _Item] = {}
         self._open_items: set[str] = set()
         self._aliases: dict[str, str] = {}
+        self.prompt_id = "" if prompt is None else prompt.id
         if prompt is not None:
             self._start(prompt.id, Message.Kind.PROMPT)
             self._replace(prompt.id, 0, user_text(prompt))
@@ -188,6 +190,10 @@ class TurnRecorder:
         """The client was sent everything up to this event (a value that ``events_seen`` had)."""
         self._events_sent = event
 
+    def abort(self, code: str, message: str) -> None:
+        """The cancellation that follows is the host's doing and a failure, not the visitor's."""
+        self._aborted = code, message
+
     @property
     def is_answered(self) -> bool:
         """Whether the answer stands complete, so that only the run's own end is still to come."""
@@ -198,7 +204,10 @@ class TurnRecorder:
     def finish(self, error: BaseException | None = None, *, cancelled: bool = False) -> None:
         """Fix the end: completed, failed by ``error`` or by an error event, or cancelled."""
         self.total_ms = self._elapsed_ms()
-        if cancelled:
+        if self._aborted is not None:
+            self.status = Turn.Status.FAILED
+            self.error_code, self.error_message = self._aborted
+        elif cancelled:
             self.status = Turn.Status.CANCELLED
         elif error is not None:
             self.status = Turn.Status.FAILED

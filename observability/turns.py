@@ -26,7 +26,7 @@ _live: set[str] = set()
 def open_turn(recorder: TurnRecorder) -> None:
     """Write the running turn, so that whatever happens next, there is a row to tell of it."""
     identity = recorder.identity
-    Turn.objects.create(
+    turn = Turn.objects.create(
         trace_id=recorder.trace_id,
         user=identity.user,
         owner_key=identity.owner_key,
@@ -41,6 +41,12 @@ def open_turn(recorder: TurnRecorder) -> None:
         lease_expires_at=Now() + timedelta(seconds=conf().observability_lease_seconds),
     )
     _live.add(recorder.trace_id)
+    if identity.operation == "threads.retry_after_item" and recorder.prompt_id:
+        Turn.objects.of_thread(turn).filter(
+            messages__kind=Message.Kind.PROMPT,
+            messages__item_id=recorder.prompt_id,
+            superseded_by=None,
+        ).order_by().exclude(pk=turn.pk).update(superseded_by=turn)
 
 
 def settle_turn(recorder: TurnRecorder) -> None:

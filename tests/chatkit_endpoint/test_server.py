@@ -178,7 +178,9 @@ async def test_a_cancelled_run_leaves_no_task_behind() -> None:
 async def test_the_model_gets_the_newest_items_only(settings: Settings) -> None:
     settings.CHATKIT_HISTORY_ITEMS = 3
     model = ScriptedModel([[assistant_message(f"Answer {n}", item_id=f"m{n}")] for n in range(3)])
-    server = DjangoChatKitServer(DjangoStore(), Agent(name="scripted", model=model))
+    server = DjangoChatKitServer(
+        DjangoStore(), agent=Agent(name="scripted", model=model)
+    )
     context = make_context()
     thread_id = ""
     for number in range(3):

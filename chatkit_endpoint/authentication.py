@@ -1,0 +1,90 @@
+"""Who asks: by the site's authentication classes, by its session, as a guest, or nobody."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+from django.http import HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.module_loading import import_string
+from rest_framework.exceptions import APIException, PermissionDenied
+from rest_framework.request import Request
+
+from observability.request_ids import request_id_of
+
+from .conf import conf
+from .context import RequestContext
+from .errors import Fault, Refused
+from .guests import guest_key
+from .locales import locale_of
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+    from django.http import HttpRequest
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9-]{8,64}", re.ASCII)
+
+
+async def context_of(request: HttpRequest) -> RequestContext:
+    """The context of a request to the chat. Raises Refused for who may not ask.
+
+    One thread does all of it, session, user, CSRF and tenant, and lets go of its connection: a
+    stream must not hold one.
+    """
+    return await sync_to_async(_context_of)(request)
+
+
+def _context_of(request: HttpRequest) -> RequestContext:
+    try:
+        user = _user_of(request)
+        owner_key = f"user:{user.pk}" if user is not None else _guest(request)
+        tenant = conf().chatkit_tenant
+        session_id = request.headers.get("X-ChatKit-Session", "")
+        return RequestContext(
+            user=user,
+            owner_key=owner_key,
+            tenant=str(import_string(tenant)(request)) if tenant else "",
+            session_id=session_id if _SESSION_ID.fullmatch(session_id) else "",
+            request_id=request_id_of(request),
+            locale=locale_of(request),
+        )
+    finally:
+        connections.close_all()
+
+
+def _user_of(request: HttpRequest) -> AbstractBaseUser | None:
+    """The user, by the first of the site's authentication classes that knows one."""
+    classes = [import_string(name) for name in conf().chatkit_authentication_classes]
+    asked: Any = Request(request, authenticators=[each() for each in classes])
+    try:
+        user = asked.user
+    except PermissionDenied as error:
+        # What the session's class raises where the CSRF check fails.
+        raise Refused(Fault.CSRF) from error
+    except APIException as error:
+        raise Refused(Fault.UNAUTHENTICATED) from error
+    return user if user is not None and user.is_authenticated else None
+
+
+def _guest(request: HttpRequest) -> str:
+    """The guest's owner key. Raises Refused where there are no guests."""
+    if not conf().chatkit_allow_anonymous:
+        raise Refused(Fault.UNAUTHENTICATED)
+    if not _is_from_our_pages(request):
+        raise Refused(Fault.CSRF)
+    return guest_key(request)
+
+
+def _is_from_our_pages(request: HttpRequest) -> bool:
+    """Django's own check against cross-site request forgery."""
+    check = CsrfViewMiddleware(_protected)
+    check.process_request(request)
+    return check.process_view(request, _protected, (), {}) is None
+
+
+def _protected(request: HttpRequest) -> HttpResponse:
+    """What the check stands before. It wants a view, and ours says that it is exempt."""
+    return HttpResponse()
