@@ -41,15 +41,19 @@ def build_agent() -> Agent[AgentContext[RequestContext]]:
 def warm_up() -> None:
     """Have the OpenAI client build its types now: in a call that would hold up every stream."""
     if conf().openai_api_key:
-        _ = _client(conf().openai_api_key, conf().openai_base_url).responses
+        _ = openai_client().responses
 
 
 def build_model() -> Model:
     settings = conf()
     if not settings.openai_api_key:
         return DemoModel()
-    client = _client(settings.openai_api_key, settings.openai_base_url)
-    return OpenAIResponsesModel(model=settings.chatkit_model, openai_client=client)
+    return OpenAIResponsesModel(model=settings.chatkit_model, openai_client=openai_client())
+
+
+def openai_client() -> AsyncOpenAI:
+    """The client of OpenAI's API, with the key and the address of the settings."""
+    return _client(conf().openai_api_key, conf().openai_base_url)
 
 
 @lru_cache(maxsize=1)

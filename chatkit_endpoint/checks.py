@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 
 from .conf import conf
+from .limits import Rate
 
 MAX_HISTORY_ITEMS = 100
 
@@ -70,4 +72,45 @@ def check_time_zone(**kwargs: Any) -> list[CheckMessage]:
             "show other zones with timezone.activate().",
             id="chatkit_endpoint.W001",
         )
+    ]
+
+
+@register("chatkit")
+def check_limits(**kwargs: Any) -> list[CheckMessage]:
+    settings = conf()
+    messages: list[CheckMessage] = []
+    for name in ("CHATKIT_RATE_LIMIT", "CHATKIT_ADDRESS_RATE_LIMIT"):
+        try:
+            Rate.parse(getattr(settings, name.lower()))
+        except ImproperlyConfigured as error:
+            messages.append(Error(f"{name}: {error}", id="chatkit_endpoint.E004"))
+    if settings.chatkit_max_streams < 1:
+        messages.append(Error("CHATKIT_MAX_STREAMS must be 1 or more.", id="chatkit_endpoint.E005"))
+    if settings.chatkit_trusted_proxies < 0:
+        messages.append(
+            Error("CHATKIT_TRUSTED_PROXIES must be 0 or more.", id="chatkit_endpoint.E006")
+        )
+    django_limit = cast("int | None", django_settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    if django_limit is not None and django_limit < settings.chatkit_max_body_bytes:
+        messages.append(
+            Warning(
+                "DATA_UPLOAD_MAX_MEMORY_SIZE is below CHATKIT_MAX_BODY_BYTES, and prevails.",
+                hint="Raise the one or lower the other.",
+                id="chatkit_endpoint.W002",
+            )
+        )
+    return messages
+
+
+@register("chatkit", deploy=True)
+def check_deployed_limits(**kwargs: Any) -> list[CheckMessage]:
+    settings = conf()
+    return [
+        Warning(
+            f"{name} is empty: nothing limits what one visitor may ask of the model.",
+            hint="Set it to a rate such as 60/m, unless something else before the site does it.",
+            id="chatkit_endpoint.W003",
+        )
+        for name in ("CHATKIT_RATE_LIMIT", "CHATKIT_ADDRESS_RATE_LIMIT")
+        if not getattr(settings, name.lower())
     ]

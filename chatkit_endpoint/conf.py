@@ -38,12 +38,41 @@ class Conf:
     """Whether visitors without an account may chat, as guests of their session."""
     chatkit_on_disconnect: Literal["cancel", "finish"] = "cancel"
     """What becomes of a turn whose client goes away."""
+    chatkit_transcription_model: str = "gpt-4o-mini-transcribe"
+    """What turns speech into text, where there is a key."""
+    chatkit_workflow_id: str = ""
+    """A workflow that OpenAI hosts; empty: there is no hosted mode."""
     chatkit_turn_timeout: float = 300.0
     """Seconds after which a turn ends with an error."""
     chatkit_max_prompt_chars: int = 32_000
     """The longest message that a visitor may send."""
     chatkit_max_body_bytes: int = 1_000_000
     """The largest request body that the endpoint reads."""
+    chatkit_rate_limit: str = "60/m"
+    """What one owner may ask of the model: so many requests per s, m, h or d; empty: no limit."""
+    chatkit_address_rate_limit: str = "300/m"
+    """The same for one network address, behind which there may be many owners."""
+    chatkit_trusted_proxies: int = 0
+    """How many proxies of ours stand before the site, each adding to X-Forwarded-For."""
+    chatkit_max_streams: int = 4
+    """How many answers one owner may have streaming at once."""
+    chatkit_attachment_max_bytes: int = 10 * 1024 * 1024
+    """The largest file that a visitor may upload."""
+    chatkit_attachment_max_count: int = 10
+    """How many files a message may carry, and how many an owner may have uploaded and not sent."""
+    chatkit_attachment_types: Sequence[str] = (
+        "image/gif",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "application/pdf",
+        "text/csv",
+        "text/markdown",
+        "text/plain",
+    )
+    """MIME types of files that a visitor may upload; the bytes have to agree."""
+    chatkit_attachment_storage: str = "default"
+    """Alias in STORAGES. Name a private one where the default one's files are public."""
     chatkit_history_items: int = 50
     """How many of a thread's newest items the model is given."""
 

@@ -27,6 +27,8 @@ class RequestContext:
     session_id: str = ""
     request_id: str = ""
     locale: str = "en"
+    base_url: str = ""
+    """Where the visitor reached the site, such as ``https://example.com/``."""
     operation: str = ""
     """ChatKit's name of what is asked, such as ``threads.create``."""
     received_at: datetime = field(default_factory=timezone.now)

@@ -50,6 +50,26 @@ class Fault(_Fault, Enum):
         "too_large",
         _("The message is too long."),
     )
+    FILE_TOO_LARGE = (
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "file_too_large",
+        _("The file is too large."),
+    )
+    FILE_TYPE = (
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "file_type_refused",
+        _("Files of this type are not accepted, or the file is not what it says it is."),
+    )
+    TOO_MANY_FILES = (
+        HTTPStatus.CONFLICT,
+        "too_many_files",
+        _("These are too many files. Send or remove some first."),
+    )
+    ALREADY_UPLOADED = (
+        HTTPStatus.CONFLICT,
+        "already_uploaded",
+        _("This file is uploaded already."),
+    )
     UNSUPPORTED = (
         HTTPStatus.NOT_IMPLEMENTED,
         "not_supported",

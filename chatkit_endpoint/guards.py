@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from chatkit.server import ChatKitServer
 from chatkit.types import (
     AttachmentsCreateReq,
@@ -18,7 +16,9 @@ from chatkit.types import (
     ThreadsRetryAfterItemReq,
     ThreadsSyncCustomActionReq,
 )
+from django.utils.translation import gettext as _
 
+from .attachments import check_sendable
 from .conf import conf
 from .context import RequestContext
 from .errors import Fault, Refused
@@ -30,6 +30,7 @@ _WRITES = (
     ThreadsCustomActionReq,
     ThreadsRetryAfterItemReq,
     ThreadsSyncCustomActionReq,
+    UserMessageInput,
 )
 
 
@@ -44,10 +45,21 @@ async def guard(
     if isinstance(request, AttachmentsCreateReq | AttachmentsDeleteReq):
         if server.attachment_store is None:
             raise Refused(Fault.UNSUPPORTED)
+    elif isinstance(request, ThreadsCustomActionReq):
+        # Else it would be a turn that failed, and look like a fault of ours.
+        if type(server).action is ChatKitServer.action:
+            raise Refused(Fault.UNSUPPORTED)
     elif isinstance(request, ThreadsCreateReq | ThreadsAddUserMessageReq):
-        await _guard_message(request.params.input, server, context)
+        _guard_message(request.params.input)
+        thread_id = getattr(request.params, "thread_id", None)
+        # Before the thread is made, which would stay behind empty.
+        await check_sendable(request.params.input.attachments, thread_id, server.store, context)
+    elif isinstance(request, ThreadsAddStructuredInputReq):
+        answers = request.params.input.answers.values()
+        _guard_length(sum(len(value) for answer in answers for value in answer.values))
     elif isinstance(request, ItemsFeedbackReq):
-        for item_id in request.params.item_ids:
+        await server.store.load_thread(request.params.thread_id, context)
+        for item_id in dict.fromkeys(request.params.item_ids):
             await server.store.load_item(request.params.thread_id, item_id, context)
     if isinstance(request, _WRITES):
         thread = await server.store.load_thread(request.params.thread_id, context)
@@ -55,12 +67,13 @@ async def guard(
             raise Refused(Fault.LOCKED, thread.status.reason or "")
 
 
-async def _guard_message(
-    message: Any, server: ChatKitServer[RequestContext], context: RequestContext
-) -> None:
-    length = sum(len(part.text) for part in message.content) + len(message.quoted_text or "")
-    if length > conf().chatkit_max_prompt_chars:
+def _guard_message(message: UserMessageInput) -> None:
+    text = "".join(part.text for part in message.content)
+    if not text.strip() and not message.attachments:
+        raise Refused(Fault.INVALID, _("The message is empty."))
+    _guard_length(len(text) + len(message.quoted_text or ""))
+
+
+def _guard_length(characters: int) -> None:
+    if characters > conf().chatkit_max_prompt_chars:
         raise Refused(Fault.TOO_LARGE)
-    for attachment_id in message.attachments:
-        # Before the thread is made, which would stay behind empty.
-        await server.store.load_attachment(attachment_id, context)

@@ -9,7 +9,7 @@ from django.contrib.auth.signals import user_logged_in
 from django.db import transaction
 from django.dispatch import receiver
 
-from observability.models import Turn
+from observability.models import Feedback, Turn
 
 from .models import Attachment, Thread
 
@@ -40,3 +40,4 @@ def adopt(sender: Any, request: HttpRequest, user: AbstractBaseUser, **kwargs: A
         for model in (Thread, Attachment, Turn):
             rows: Any = model._default_manager.filter(owner_key=guest)
             rows.update(owner_key=owner_key, user=user)
+        Feedback.objects.filter(owner_key=guest).update(owner_key=owner_key)

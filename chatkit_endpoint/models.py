@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import models
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
@@ -141,3 +142,61 @@ class Attachment(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class RateBucket(models.Model):
+    """How much of an allowance somebody has used up. See :mod:`chatkit_endpoint.limits`."""
+
+    key = models.CharField(_("key"), max_length=64, unique=True)
+    """A keyed hash of what is counted and for whom: no address is kept."""
+    full_at = models.DateTimeField(_("full again at"))
+    """When the whole allowance is there again; a row in the past says the same as none."""
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = _("rate bucket")
+        verbose_name_plural = _("rate buckets")
+        indexes = (
+            # limits.forget: what is full again.
+            models.Index("full_at", name="rate_bucket_full"),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class OpenStreamQuerySet(models.QuerySet["OpenStream"]):
+    def owned_by(self, context: RequestContext) -> OpenStreamQuerySet:
+        return self.filter(tenant=context.tenant, owner_key=context.owner_key)
+
+    def expired(self) -> OpenStreamQuerySet:
+        """Streams whose process died before it could close them."""
+        return self.filter(lease_expires_at__lt=Now())
+
+
+class OpenStream(models.Model):
+    """A seat that an answer takes while it streams: each of an owner's has a number of its own."""
+
+    tenant = models.CharField(_("tenant"), max_length=ID_LENGTH, blank=True)
+    owner_key = models.CharField(_("owner"), max_length=ID_LENGTH)
+    seat = models.PositiveSmallIntegerField(_("seat"))
+    lease_expires_at = models.DateTimeField(_("lease expires at"))
+
+    objects = OpenStreamQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = _("open stream")
+        verbose_name_plural = _("open streams")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "owner_key", "seat"), name="chatkit_open_stream_seat"
+            ),
+        )
+        indexes = (
+            # OpenStreamQuerySet.expired, at each new stream.
+            models.Index("lease_expires_at", name="open_stream_lease"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.owner_key} {self.seat}"

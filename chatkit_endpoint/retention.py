@@ -13,20 +13,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
+from django.utils import timezone
 
 from observability.models import Turn
 from observability.retention import purge_text
 
+from .files import storage
 from .models import Attachment, Thread, ThreadItem
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
+UNSENT_FOR = timedelta(days=1)
+"""How long a file may lie in a composer before it is swept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +170,15 @@ def purge_attachments(
     return total
 
 
+def sweep_unsent(*, batch_size: int = BATCH_SIZE) -> PurgeSummary:
+    """Delete uploads that were not finished, or not sent, within :data:`UNSENT_FOR`.
+
+    For the worker, now and then; a purge of old conversations does the same at its own age.
+    """
+    scope = Scope(idle_since=timezone.now() - UNSENT_FOR)
+    return purge_attachments(scope.loose_attachments(), batch_size=batch_size)
+
+
 def _purge_threads(threads: QuerySet[Thread], even_running: bool) -> PurgeSummary:
     """One batch. Queries: eleven or less, and those for the turns' text and the attachments."""
     with transaction.atomic(durable=True):
@@ -197,14 +210,14 @@ def _purge_threads(threads: QuerySet[Thread], even_running: bool) -> PurgeSummar
 
 def _purge_attachments(keys: list[Any]) -> PurgeSummary:
     """Delete the bytes, then the rows. A file that is missing already is as good as deleted."""
-    storage = Attachment.file.field.storage
+    files_storage = storage()
     rows = Attachment.objects.filter(pk__in=keys).values_list("pk", "key", "file")
     gone: list[Any] = []
     files = files_left = 0
     for pk, key, name in rows:
         if name:
             try:
-                storage.delete(name)
+                files_storage.delete(name)
             except FileNotFoundError:
                 pass
             except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import cache
 from typing import Any, cast
@@ -13,26 +13,32 @@ from chatkit.agents import AgentContext, ThreadItemConverter, stream_agent_respo
 from chatkit.server import ChatKitServer
 from chatkit.store import AttachmentStore
 from chatkit.types import (
+    Attachment,
+    AudioInput,
     ProgressUpdateEvent,
+    ThreadItem,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
+    TranscriptionResult,
     UserMessageItem,
     UserMessageTagContent,
 )
 from django.conf import settings
 from django.utils.module_loading import import_string
-from openai.types.responses import ResponseInputTextParam
+from openai.types.responses import ResponseInputContentParam, ResponseInputTextParam
 
 from observability import instrument
 from observability.recorder import user_text
 
 from .assistant import build_agent
+from .attachments import DjangoAttachmentStore, as_model_input, left_out, newest_that_fit
 from .conf import conf
 from .context import RequestContext
 from .store import FAKE_ITEM_ID, DjangoStore, full_length_id
+from .transcription import transcribe
 
 TITLE_LENGTH = 60
 
@@ -45,11 +51,32 @@ def get_server() -> ChatKitServer[RequestContext]:
     make_server: Any = DjangoChatKitServer
     if conf().chatkit_server:
         make_server = import_string(conf().chatkit_server)
-    return instrument(make_server(DjangoStore(), None))
+    return instrument(make_server(DjangoStore(), DjangoAttachmentStore()))
 
 
 class ItemConverter(ThreadItemConverter):
-    """Thread items as input of the model. Nothing here becomes a system or developer message."""
+    """The asking owner's thread items as input of the model.
+
+    Nothing here becomes a system or developer message.
+    """
+
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
+        self._fitting: set[str] = set()
+
+    async def to_agent_input(
+        self, thread_items: Sequence[ThreadItem] | ThreadItem
+    ) -> list[TResponseInputItem]:
+        items = [thread_items] if not isinstance(thread_items, Sequence) else thread_items
+        self._fitting = newest_that_fit(items)
+        return await super().to_agent_input(items)
+
+    async def attachment_to_message_content(
+        self, attachment: Attachment
+    ) -> ResponseInputContentParam:
+        if attachment.id not in self._fitting:
+            return left_out(attachment)
+        return await as_model_input(attachment, self._context)
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputTextParam:
         return ResponseInputTextParam(type="input_text", text=tag.text)
@@ -67,7 +94,6 @@ class DjangoChatKitServer(ChatKitServer[RequestContext]):
     ) -> None:
         super().__init__(store, attachment_store)
         self._agent = agent
-        self._converter = ItemConverter()
 
     async def respond(
         self,
@@ -80,7 +106,7 @@ class DjangoChatKitServer(ChatKitServer[RequestContext]):
         newest = await self.store.load_thread_items(
             thread.id, None, conf().chatkit_history_items, "desc", context
         )
-        history = await self._converter.to_agent_input(newest.data[::-1])
+        history = await ItemConverter(context).to_agent_input(newest.data[::-1])
         agent = self._agent or agent_for(context)
         if context.turn is not None:
             # The spans tell the model only at a call's end, which a cancelled one never reaches.
@@ -94,6 +120,11 @@ class DjangoChatKitServer(ChatKitServer[RequestContext]):
         async with aclosing(with_own_ids(stream_run(agent_context, run))) as events:
             async for event in events:
                 yield event
+
+    async def transcribe(
+        self, audio_input: AudioInput, context: RequestContext
+    ) -> TranscriptionResult:
+        return await transcribe(audio_input)
 
 
 def agent_for(context: RequestContext) -> ChatAgent:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from chatkit.store import NotFoundError, Store, StoreItemType, default_generate_id
 from chatkit.types import Attachment as ChatKitAttachment
-from chatkit.types import Page, ThreadItem, ThreadMetadata
+from chatkit.types import (
+    ClientToolCallItem,
+    Page,
+    SDKHiddenContextItem,
+    ThreadItem,
+    ThreadMetadata,
+)
 from django.db import models, transaction
 from django.utils import timezone
 from pydantic import TypeAdapter
@@ -179,6 +185,10 @@ def _save_item(thread_id: str, item: ThreadItem, context: RequestContext) -> Non
         item = item.model_copy(update={"id": full_length_id("message")})
     with transaction.atomic():
         thread = _thread_row(thread_id, context)
+        if isinstance(item, SDKHiddenContextItem) and _awaits_client_tool(thread):
+            # The note that the stream was cancelled. The SDK takes a tool's output only while
+            # the call is the newest item: a reload in between would lose the call.
+            return
         ThreadItemRow.objects.update_or_create(
             thread=thread,
             key=item.id,
@@ -190,6 +200,13 @@ def _save_item(thread_id: str, item: ThreadItem, context: RequestContext) -> Non
             },
         )
         Thread.objects.filter(pk=thread.pk).update(updated_at=timezone.now())
+
+
+def _awaits_client_tool(thread: Thread) -> bool:
+    newest = ThreadItemRow.objects.filter(thread=thread).order_by("-pk").first()
+    if newest is None or newest.type != "client_tool_call":
+        return False
+    return ClientToolCallItem.model_validate_json(newest.payload).status == "pending"
 
 
 def _load_item(thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:

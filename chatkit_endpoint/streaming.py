@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
 from chatkit.errors import ErrorCode
@@ -23,6 +23,7 @@ from observability.request_ids import current_request_id
 
 from .conf import conf
 from .context import RequestContext
+from .limits import open_stream
 from .protocol import with_zone
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ class OwnedStream:
     async def begin(self) -> None:
         """Wait for the first frame.
 
-        Raises what the server raised before it, and NothingStreamed where there is none.
+        Raises what the server raised before it, Refused where too many are open, and
+        NothingStreamed where there is none.
         """
         try:
             self._first = await self._queue.get()
@@ -91,6 +93,10 @@ class OwnedStream:
         if self._failure is not None:
             yield _error_frame(self._failure)
 
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call back as soon as the turn has ended, however it does."""
+        self._task.add_done_callback(lambda _task: callback())
+
     def client_left(self) -> None:
         """Nobody reads any more: cancel the turn, unless it is about to end by itself."""
         if self._task.done():
@@ -110,14 +116,18 @@ class OwnedStream:
 
     def stop(self) -> None:
         """Cancel the turn; its record is cut back to what was sent."""
-        if self._task.cancelling():
-            # A second cancellation would hit the SDK while it keeps the partial text.
+        turn = self._context.turn
+        if self._task.cancelling() or (turn is not None and turn.has_ended):
+            # A second cancellation would hit the SDK while it keeps the partial text, and one
+            # after the end would have it note that the visitor stopped a whole answer.
             return
-        if self._context.turn is not None:
-            self._context.turn.sent(self._sent_events)
+        if turn is not None:
+            turn.sent(self._sent_events)
         self._task.cancel()
 
     def _time_out(self) -> None:
+        if self._task.cancelling():
+            return
         self._failure = TurnTooLong()
         if self._context.turn is not None:
             self._context.turn.abort("timeout", str(self._failure))
@@ -127,8 +137,10 @@ class OwnedStream:
         current_request_id.set(self._context.request_id)
         translation.activate(self._context.locale)
         try:
-            async for frame in self._frames:
-                self._put(with_zone(frame))
+            # Within: who may ask for the next answer is not told that this one still runs.
+            async with open_stream(self._context):
+                async for frame in self._frames:
+                    self._put(with_zone(frame))
         except asyncio.CancelledError:
             if self._failure is None:
                 raise
@@ -164,6 +176,7 @@ class EventStreamResponse(StreamingHttpResponse):
             },
         )
         self._stream = stream
+        self.when_over = stream.when_over
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:

@@ -2,10 +2,17 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import views
+from . import hosted, uploads, views
 
 urlpatterns = [
     path("chatkit", views.chatkit, name="chatkit"),
     # The same with a slash: a redirect would lose the POST.
     path("chatkit/", views.chatkit),
+    path("chatkit/session/", hosted.session, name="chatkit-session"),
+    path("chatkit/attachments/", uploads.create, name="chatkit-attachments"),
+    path("chatkit/attachments/<str:key>/", uploads.download, name="chatkit-attachment"),
+    path("chatkit/attachments/<str:key>/upload", uploads.upload, name="chatkit-attachment-upload"),
+    path(
+        "chatkit/attachments/<str:key>/preview", uploads.preview, name="chatkit-attachment-preview"
+    ),
 ]

@@ -11,7 +11,9 @@ from django.http.response import HttpResponseBase
 from django.utils import translation
 from django.views.decorators.csrf import csrf_exempt
 
+from .access_log import tells_access, visit_of
 from .authentication import context_of
+from .body_limit import takes_body
 from .conf import conf
 from .context import RequestContext
 from .errors import Fault, Refused
@@ -25,6 +27,8 @@ _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 # Not exempt at all: checked with the session, since the middleware parses a form before it looks,
 # and since a request with a token of its own needs no check.
 @csrf_exempt
+@takes_body(lambda: conf().chatkit_max_body_bytes)
+@tells_access
 async def chatkit(request: HttpRequest) -> HttpResponseBase:
     """Answer one ChatKit request: JSON, or a stream of server-sent events.
 
@@ -40,7 +44,7 @@ async def chatkit(request: HttpRequest) -> HttpResponseBase:
             if request.content_type in _FORMS:
                 raise Refused(Fault.INVALID)
             context = await context_of(request)
-            return await _answer(_body(request), context)
+            return await _answer(request, context)
         except Refused as refusal:
             return refusal.response()
 
@@ -56,24 +60,29 @@ def _body(request: HttpRequest) -> bytes:
     return body
 
 
-async def _answer(body: bytes, context: RequestContext) -> HttpResponseBase:
+async def _answer(request: HttpRequest, context: RequestContext) -> HttpResponseBase:
     # Late: the SDK takes more than a second to import; commands that don't chat need not wait.
     from chatkit.server import StreamingResult
     from chatkit.store import NotFoundError
     from pydantic import ValidationError
 
     from .guards import guard
+    from .limits import is_costly, spend
     from .protocol import parse, with_zone
     from .server import get_server
     from .streaming import EventStreamResponse, NothingStreamed, OwnedStream
 
+    body = _body(request)
     try:
         parsed = parse(body)
     except ValidationError as error:
         raise Refused(Fault.INVALID) from error
     context.operation = parsed.type
+    visit_of(request).come_in(context, getattr(parsed.params, "thread_id", ""))
     server = get_server()
     try:
+        if is_costly(parsed):
+            await spend(request, context)
         await guard(parsed, server, context)
         result = await server.process(body, context)
         if not isinstance(result, StreamingResult):

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from servestatic import ServeStaticASGI
 
+from chatkit_endpoint.body_limit import with_body_limit
 from chatkit_endpoint.lifespan import with_lifespan
 
 
@@ -24,4 +25,8 @@ def with_static_files(application: Any) -> Any:
     return ServeStaticASGI(application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
 
 
-application = with_lifespan(with_static_files(django_application))
+application = with_lifespan(
+    with_static_files(
+        with_body_limit(django_application, default=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    )
+)

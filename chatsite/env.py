@@ -38,3 +38,11 @@ def flag(name: str, default: bool = False) -> bool:
 def words(name: str, default: str = "") -> list[str]:
     """A list, separated by commas; spaces around the words are dropped."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def whole(name: str, default: int = 0) -> int:
+    """A whole number, 0 or more. Raises ImproperlyConfigured for anything else."""
+    value = text(name, str(default)).strip()
+    if not (value.isascii() and value.isdigit()):
+        raise ImproperlyConfigured(f"{name} must be a whole number.")
+    return int(value)

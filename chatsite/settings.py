@@ -8,11 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import django
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from . import env
+from chatkit_endpoint.conf import Conf
+
+from . import csp, env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -57,6 +60,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "observability.request_ids.request_id_middleware",
     "django.middleware.security.SecurityMiddleware",
+    csp.MIDDLEWARE,
+    "chatsite.csp.permissions_policy_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -139,6 +144,8 @@ LOCALE_PATHS = [BASE_DIR / "locale"]
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
+# What visitors upload. There is no MEDIA_URL: only their owner gets them, from a view.
+MEDIA_ROOT = VAR_DIR / "media"
 
 # Secure as it comes; a bare machine has no TLS, so development does without.
 SECURE_SSL_REDIRECT = not DEBUG
@@ -158,13 +165,14 @@ LOGGING = {
         "no_exception_text": {"()": "observability.logs.NoExceptionTextFilter"},
     },
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name} [{request_id}] {message}", "style": "{"}
+        "json": {"()": "observability.json_log.JSONFormatter"},
+        "line": {"()": "observability.json_log.LineFormatter"},
     },
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
             "filters": ["request_id", "no_exception_text"],
-            "formatter": "line",
+            "formatter": "line" if DEBUG else "json",
         }
     },
     "root": {"handlers": ["console"], "level": "INFO"},
@@ -187,8 +195,25 @@ OPENAI_BASE_URL = env.text("OPENAI_BASE_URL")
 CHATKIT_MODEL = env.text("CHATKIT_MODEL", "gpt-5-mini")
 CHATKIT_CLIENT = env.text("CHATKIT_CLIENT")
 CHATKIT_DOMAIN_KEY = env.text("CHATKIT_DOMAIN_KEY")
+CHATKIT_RATE_LIMIT = env.text("CHATKIT_RATE_LIMIT", Conf.chatkit_rate_limit)
+CHATKIT_ADDRESS_RATE_LIMIT = env.text("CHATKIT_ADDRESS_RATE_LIMIT", Conf.chatkit_address_rate_limit)
+CHATKIT_TRUSTED_PROXIES = env.whole("CHATKIT_TRUSTED_PROXIES", Conf.chatkit_trusted_proxies)
+CHATKIT_MAX_STREAMS = env.whole("CHATKIT_MAX_STREAMS", Conf.chatkit_max_streams)
+CHATKIT_ALLOW_ANONYMOUS = env.flag("CHATKIT_ALLOW_ANONYMOUS")
+CHATKIT_TRANSCRIPTION_MODEL = env.text(
+    "CHATKIT_TRANSCRIPTION_MODEL", Conf.chatkit_transcription_model
+)
+CHATKIT_WORKFLOW_ID = env.text("CHATKIT_WORKFLOW_ID")
 ANOSYS_API_KEY = env.text("ANOSYS_API_KEY")
 ANOSYS_RESOLVER_URL = env.text(
     "ANOSYS_RESOLVER_URL", "https://console.anosys.ai/api/resolveapikeys"
 )
 ANOSYS_INGESTION_URL = env.text("ANOSYS_INGESTION_URL")
+
+# Last: which hosts a page may load from depends on the chat's element.
+_element = Conf(chatkit_client=CHATKIT_CLIENT, chatkit_domain_key=CHATKIT_DOMAIN_KEY)
+_policy = csp.policy(_element.script_url if _element.client == "openai" else None)
+if django.VERSION >= (6, 0):
+    SECURE_CSP = _policy
+else:
+    CONTENT_SECURITY_POLICY = {"DIRECTIVES": _policy}

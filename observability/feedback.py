@@ -18,7 +18,7 @@ def record_feedback(identity: Identity, thread_id: str, item_ids: Sequence[str],
 
     That the items are the owner's is for the caller to know.
     """
-    for item_id in item_ids:
+    for item_id in dict.fromkeys(item_ids):
         with transaction.atomic():
             turn = _turn_of(identity, thread_id, item_id)
             Feedback.objects.update_or_create(

@@ -8,7 +8,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -17,173 +16,441 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Turn',
+            name="Turn",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('trace_id', models.CharField(default=observability.models.new_trace_id, editable=False, max_length=32, unique=True, verbose_name='trace')),
-                ('owner_key', models.CharField(blank=True, max_length=128, verbose_name='owner')),
-                ('tenant', models.CharField(blank=True, max_length=128, verbose_name='tenant')),
-                ('session_id', models.CharField(blank=True, max_length=128, verbose_name='session')),
-                ('thread_id', models.CharField(blank=True, max_length=128, verbose_name='thread')),
-                ('request_id', models.CharField(blank=True, max_length=128, verbose_name='request')),
-                ('operation', models.CharField(blank=True, max_length=64, verbose_name='operation')),
-                ('locale', models.CharField(blank=True, max_length=35, verbose_name='locale')),
-                ('model', models.CharField(blank=True, max_length=128, verbose_name='model')),
-                ('status', models.CharField(choices=[('running', 'running'), ('completed', 'completed'), ('failed', 'failed'), ('cancelled', 'cancelled'), ('interrupted', 'interrupted')], default='running', max_length=12, verbose_name='status')),
-                ('error_code', models.CharField(blank=True, max_length=128, verbose_name='error code')),
-                ('error_message', models.TextField(blank=True, verbose_name='error message')),
-                ('prompt', models.TextField(blank=True, verbose_name='prompt')),
-                ('response', models.TextField(blank=True, verbose_name='response')),
-                ('started_at', models.DateTimeField(verbose_name='started at')),
-                ('ended_at', models.DateTimeField(null=True, verbose_name='ended at')),
-                ('lease_expires_at', models.DateTimeField(null=True, verbose_name='lease expires at')),
-                ('text_purged_at', models.DateTimeField(null=True, verbose_name='text purged at')),
-                ('ttfp_ms', models.PositiveIntegerField(null=True, verbose_name='time to first progress (ms)')),
-                ('ttft_ms', models.PositiveIntegerField(null=True, verbose_name='time to first token (ms)')),
-                ('duration_ms', models.PositiveIntegerField(null=True, verbose_name='duration (ms)')),
-                ('total_ms', models.PositiveIntegerField(null=True, verbose_name='total (ms)')),
-                ('client_ttft_ms', models.PositiveIntegerField(null=True, verbose_name='time to first token in the browser (ms)')),
-                ('client_duration_ms', models.PositiveIntegerField(null=True, verbose_name='duration in the browser (ms)')),
-                ('input_tokens', models.PositiveIntegerField(null=True, verbose_name='input tokens')),
-                ('cached_tokens', models.PositiveIntegerField(null=True, verbose_name='cached tokens')),
-                ('output_tokens', models.PositiveIntegerField(null=True, verbose_name='output tokens')),
-                ('reasoning_tokens', models.PositiveIntegerField(null=True, verbose_name='reasoning tokens')),
-                ('cost_usd', models.DecimalField(decimal_places=6, max_digits=12, null=True, verbose_name='cost (USD)')),
-                ('feedback', models.CharField(blank=True, choices=[('', 'none'), ('positive', 'positive'), ('negative', 'negative')], default='', max_length=8, verbose_name='feedback')),
-                ('superseded_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='supersedes', to='observability.turn', verbose_name='superseded by')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "trace_id",
+                    models.CharField(
+                        default=observability.models.new_trace_id,
+                        editable=False,
+                        max_length=32,
+                        unique=True,
+                        verbose_name="trace",
+                    ),
+                ),
+                ("owner_key", models.CharField(blank=True, max_length=128, verbose_name="owner")),
+                ("tenant", models.CharField(blank=True, max_length=128, verbose_name="tenant")),
+                (
+                    "session_id",
+                    models.CharField(blank=True, max_length=128, verbose_name="session"),
+                ),
+                ("thread_id", models.CharField(blank=True, max_length=128, verbose_name="thread")),
+                (
+                    "request_id",
+                    models.CharField(blank=True, max_length=128, verbose_name="request"),
+                ),
+                (
+                    "operation",
+                    models.CharField(blank=True, max_length=64, verbose_name="operation"),
+                ),
+                ("locale", models.CharField(blank=True, max_length=35, verbose_name="locale")),
+                ("model", models.CharField(blank=True, max_length=128, verbose_name="model")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("running", "running"),
+                            ("completed", "completed"),
+                            ("failed", "failed"),
+                            ("cancelled", "cancelled"),
+                            ("interrupted", "interrupted"),
+                        ],
+                        default="running",
+                        max_length=12,
+                        verbose_name="status",
+                    ),
+                ),
+                (
+                    "error_code",
+                    models.CharField(blank=True, max_length=128, verbose_name="error code"),
+                ),
+                ("error_message", models.TextField(blank=True, verbose_name="error message")),
+                ("prompt", models.TextField(blank=True, verbose_name="prompt")),
+                ("response", models.TextField(blank=True, verbose_name="response")),
+                ("started_at", models.DateTimeField(verbose_name="started at")),
+                ("ended_at", models.DateTimeField(null=True, verbose_name="ended at")),
+                (
+                    "lease_expires_at",
+                    models.DateTimeField(null=True, verbose_name="lease expires at"),
+                ),
+                ("text_purged_at", models.DateTimeField(null=True, verbose_name="text purged at")),
+                (
+                    "ttfp_ms",
+                    models.PositiveIntegerField(
+                        null=True, verbose_name="time to first progress (ms)"
+                    ),
+                ),
+                (
+                    "ttft_ms",
+                    models.PositiveIntegerField(null=True, verbose_name="time to first token (ms)"),
+                ),
+                (
+                    "duration_ms",
+                    models.PositiveIntegerField(null=True, verbose_name="duration (ms)"),
+                ),
+                ("total_ms", models.PositiveIntegerField(null=True, verbose_name="total (ms)")),
+                (
+                    "client_ttft_ms",
+                    models.PositiveIntegerField(
+                        null=True, verbose_name="time to first token in the browser (ms)"
+                    ),
+                ),
+                (
+                    "client_duration_ms",
+                    models.PositiveIntegerField(
+                        null=True, verbose_name="duration in the browser (ms)"
+                    ),
+                ),
+                (
+                    "input_tokens",
+                    models.PositiveIntegerField(null=True, verbose_name="input tokens"),
+                ),
+                (
+                    "cached_tokens",
+                    models.PositiveIntegerField(null=True, verbose_name="cached tokens"),
+                ),
+                (
+                    "output_tokens",
+                    models.PositiveIntegerField(null=True, verbose_name="output tokens"),
+                ),
+                (
+                    "reasoning_tokens",
+                    models.PositiveIntegerField(null=True, verbose_name="reasoning tokens"),
+                ),
+                (
+                    "cost_usd",
+                    models.DecimalField(
+                        decimal_places=6, max_digits=12, null=True, verbose_name="cost (USD)"
+                    ),
+                ),
+                (
+                    "feedback",
+                    models.CharField(
+                        blank=True,
+                        choices=[("", "none"), ("positive", "positive"), ("negative", "negative")],
+                        default="",
+                        max_length=8,
+                        verbose_name="feedback",
+                    ),
+                ),
+                (
+                    "superseded_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="supersedes",
+                        to="observability.turn",
+                        verbose_name="superseded by",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'turn',
-                'verbose_name_plural': 'turns',
-                'ordering': ('-started_at', '-pk'),
+                "verbose_name": "turn",
+                "verbose_name_plural": "turns",
+                "ordering": ("-started_at", "-pk"),
             },
         ),
         migrations.CreateModel(
-            name='Message',
+            name="Message",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveIntegerField(verbose_name='position')),
-                ('kind', models.CharField(choices=[('prompt', 'prompt'), ('response', 'response'), ('thought', 'thought')], max_length=8, verbose_name='kind')),
-                ('item_id', models.CharField(blank=True, max_length=128, verbose_name='item')),
-                ('text', models.TextField(verbose_name='text')),
-                ('created_at', models.DateTimeField(verbose_name='created at')),
-                ('turn', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='messages', to='observability.turn', verbose_name='turn')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("position", models.PositiveIntegerField(verbose_name="position")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("prompt", "prompt"),
+                            ("response", "response"),
+                            ("thought", "thought"),
+                        ],
+                        max_length=8,
+                        verbose_name="kind",
+                    ),
+                ),
+                ("item_id", models.CharField(blank=True, max_length=128, verbose_name="item")),
+                ("text", models.TextField(verbose_name="text")),
+                ("created_at", models.DateTimeField(verbose_name="created at")),
+                (
+                    "turn",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="messages",
+                        to="observability.turn",
+                        verbose_name="turn",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'message',
-                'verbose_name_plural': 'messages',
-                'ordering': ('turn', 'position'),
+                "verbose_name": "message",
+                "verbose_name_plural": "messages",
+                "ordering": ("turn", "position"),
             },
         ),
         migrations.CreateModel(
-            name='Feedback',
+            name="Feedback",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('tenant', models.CharField(blank=True, max_length=128, verbose_name='tenant')),
-                ('owner_key', models.CharField(max_length=128, verbose_name='owner')),
-                ('thread_id', models.CharField(max_length=128, verbose_name='thread')),
-                ('item_id', models.CharField(max_length=128, verbose_name='item')),
-                ('kind', models.CharField(choices=[('positive', 'positive'), ('negative', 'negative')], max_length=8, verbose_name='kind')),
-                ('first_kind', models.CharField(choices=[('positive', 'positive'), ('negative', 'negative')], max_length=8, verbose_name='at first')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='created at')),
-                ('updated_at', models.DateTimeField(auto_now=True, verbose_name='updated at')),
-                ('turn', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='ratings', to='observability.turn', verbose_name='turn')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("tenant", models.CharField(blank=True, max_length=128, verbose_name="tenant")),
+                ("owner_key", models.CharField(max_length=128, verbose_name="owner")),
+                ("thread_id", models.CharField(max_length=128, verbose_name="thread")),
+                ("item_id", models.CharField(max_length=128, verbose_name="item")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("positive", "positive"), ("negative", "negative")],
+                        max_length=8,
+                        verbose_name="kind",
+                    ),
+                ),
+                (
+                    "first_kind",
+                    models.CharField(
+                        choices=[("positive", "positive"), ("negative", "negative")],
+                        max_length=8,
+                        verbose_name="at first",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                ("updated_at", models.DateTimeField(auto_now=True, verbose_name="updated at")),
+                (
+                    "turn",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="ratings",
+                        to="observability.turn",
+                        verbose_name="turn",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'feedback',
-                'verbose_name_plural': 'feedback',
-                'ordering': ('-updated_at', '-pk'),
+                "verbose_name": "feedback",
+                "verbose_name_plural": "feedback",
+                "ordering": ("-updated_at", "-pk"),
             },
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('destination', models.CharField(max_length=32, verbose_name='destination')),
-                ('event_id', models.CharField(max_length=128, verbose_name='event')),
-                ('kind', models.CharField(choices=[('turn', 'turn'), ('action', 'user action')], max_length=8, verbose_name='kind')),
-                ('state', models.CharField(choices=[('pending', 'pending'), ('leased', 'leased'), ('delivered', 'delivered'), ('dead', 'dead'), ('purged', 'purged')], default='pending', max_length=9, verbose_name='state')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='created at')),
-                ('available_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='available at')),
-                ('attempts', models.PositiveIntegerField(default=0, verbose_name='attempts')),
-                ('lease_token', models.UUIDField(null=True, verbose_name='lease token')),
-                ('lease_expires_at', models.DateTimeField(null=True, verbose_name='lease expires at')),
-                ('last_status', models.PositiveSmallIntegerField(null=True, verbose_name='last HTTP status')),
-                ('last_error', models.CharField(blank=True, max_length=200, verbose_name='last error')),
-                ('settled_at', models.DateTimeField(null=True, verbose_name='settled at')),
-                ('turn', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='deliveries', to='observability.turn', verbose_name='turn')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("destination", models.CharField(max_length=32, verbose_name="destination")),
+                ("event_id", models.CharField(max_length=128, verbose_name="event")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("turn", "turn"), ("action", "user action")],
+                        max_length=8,
+                        verbose_name="kind",
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("leased", "leased"),
+                            ("delivered", "delivered"),
+                            ("dead", "dead"),
+                            ("purged", "purged"),
+                        ],
+                        default="pending",
+                        max_length=9,
+                        verbose_name="state",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        verbose_name="created at",
+                    ),
+                ),
+                (
+                    "available_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        verbose_name="available at",
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0, verbose_name="attempts")),
+                ("lease_token", models.UUIDField(null=True, verbose_name="lease token")),
+                (
+                    "lease_expires_at",
+                    models.DateTimeField(null=True, verbose_name="lease expires at"),
+                ),
+                (
+                    "last_status",
+                    models.PositiveSmallIntegerField(null=True, verbose_name="last HTTP status"),
+                ),
+                (
+                    "last_error",
+                    models.CharField(blank=True, max_length=200, verbose_name="last error"),
+                ),
+                ("settled_at", models.DateTimeField(null=True, verbose_name="settled at")),
+                (
+                    "turn",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="deliveries",
+                        to="observability.turn",
+                        verbose_name="turn",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'delivery',
-                'verbose_name_plural': 'deliveries',
-                'ordering': ('-pk',),
+                "verbose_name": "delivery",
+                "verbose_name_plural": "deliveries",
+                "ordering": ("-pk",),
             },
         ),
         migrations.CreateModel(
-            name='Dashboard',
-            fields=[
-            ],
+            name="Dashboard",
+            fields=[],
             options={
-                'verbose_name': 'dashboard',
-                'verbose_name_plural': 'dashboard',
-                'proxy': True,
-                'default_permissions': (),
-                'indexes': [],
-                'constraints': [],
+                "verbose_name": "dashboard",
+                "verbose_name_plural": "dashboard",
+                "proxy": True,
+                "default_permissions": (),
+                "indexes": [],
+                "constraints": [],
             },
-            bases=('observability.turn',),
+            bases=("observability.turn",),
         ),
         migrations.AddIndex(
-            model_name='turn',
-            index=models.Index(models.OrderBy(models.F('started_at'), descending=True), models.OrderBy(models.F('id'), descending=True), name='turn_newest'),
+            model_name="turn",
+            index=models.Index(
+                models.OrderBy(models.F("started_at"), descending=True),
+                models.OrderBy(models.F("id"), descending=True),
+                name="turn_newest",
+            ),
         ),
         migrations.AddIndex(
-            model_name='turn',
-            index=models.Index(models.F('status'), models.OrderBy(models.F('started_at'), descending=True), name='turn_status'),
+            model_name="turn",
+            index=models.Index(
+                models.F("status"),
+                models.OrderBy(models.F("started_at"), descending=True),
+                name="turn_status",
+            ),
         ),
         migrations.AddIndex(
-            model_name='turn',
-            index=models.Index(models.F('tenant'), models.F('owner_key'), models.OrderBy(models.F('started_at'), descending=True), name='turn_owner'),
+            model_name="turn",
+            index=models.Index(
+                models.F("tenant"),
+                models.F("owner_key"),
+                models.OrderBy(models.F("started_at"), descending=True),
+                name="turn_owner",
+            ),
         ),
         migrations.AddIndex(
-            model_name='turn',
-            index=models.Index(models.F('thread_id'), models.F('started_at'), name='turn_thread'),
+            model_name="turn",
+            index=models.Index(models.F("thread_id"), models.F("started_at"), name="turn_thread"),
         ),
         migrations.AddIndex(
-            model_name='turn',
-            index=models.Index(models.F('session_id'), models.F('started_at'), name='turn_session'),
+            model_name="turn",
+            index=models.Index(models.F("session_id"), models.F("started_at"), name="turn_session"),
         ),
         migrations.AddIndex(
-            model_name='turn',
-            index=models.Index(models.F('lease_expires_at'), condition=models.Q(('status', 'running')), name='turn_running_lease'),
+            model_name="turn",
+            index=models.Index(
+                models.F("lease_expires_at"),
+                condition=models.Q(("status", "running")),
+                name="turn_running_lease",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='turn',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'running'), _negated=True), ('lease_expires_at__isnull', False), _connector='OR'), name='observability_turn_running_has_lease'),
+            model_name="turn",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "running"), _negated=True),
+                    ("lease_expires_at__isnull", False),
+                    _connector="OR",
+                ),
+                name="observability_turn_running_has_lease",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='message',
-            constraint=models.UniqueConstraint(fields=('turn', 'position'), name='observability_message_position'),
+            model_name="message",
+            constraint=models.UniqueConstraint(
+                fields=("turn", "position"), name="observability_message_position"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='feedback',
-            constraint=models.UniqueConstraint(fields=('tenant', 'owner_key', 'thread_id', 'item_id'), name='observability_feedback_once_per_item'),
+            model_name="feedback",
+            constraint=models.UniqueConstraint(
+                fields=("tenant", "owner_key", "thread_id", "item_id"),
+                name="observability_feedback_once_per_item",
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(models.F('available_at'), models.F('id'), condition=models.Q(('state__in', ('pending', 'leased'))), name='delivery_due'),
+            model_name="delivery",
+            index=models.Index(
+                models.F("available_at"),
+                models.F("id"),
+                condition=models.Q(("state__in", ("pending", "leased"))),
+                name="delivery_due",
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(models.F('state'), models.OrderBy(models.F('id'), descending=True), name='delivery_state'),
+            model_name="delivery",
+            index=models.Index(
+                models.F("state"),
+                models.OrderBy(models.F("id"), descending=True),
+                name="delivery_state",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('destination', 'event_id'), name='observability_delivery_event_once'),
+            model_name="delivery",
+            constraint=models.UniqueConstraint(
+                fields=("destination", "event_id"), name="observability_delivery_event_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_expires_at__isnull', False), ('lease_token__isnull', False), ('state', 'leased')), models.Q(models.Q(('state', 'leased'), _negated=True), ('lease_token__isnull', True)), _connector='OR'), name='observability_delivery_leased_has_lease'),
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("lease_expires_at__isnull", False),
+                        ("lease_token__isnull", False),
+                        ("state", "leased"),
+                    ),
+                    models.Q(
+                        models.Q(("state", "leased"), _negated=True), ("lease_token__isnull", True)
+                    ),
+                    _connector="OR",
+                ),
+                name="observability_delivery_leased_has_lease",
+            ),
         ),
     ]

@@ -85,9 +85,7 @@ class TestProof:
         assert turn.is_text_purged
         assert (turn.status, turn.total_ms) == (Turn.Status.COMPLETED, 1234)
 
-    def test_rows_of_others_are_not_even_written(
-        self, alice: User, bob: User, media: Path
-    ) -> None:
+    def test_rows_of_others_are_not_even_written(self, alice: User, bob: User, media: Path) -> None:
         kept = plant(bob)
         before = rows_of_all_tables()
         going = plant(alice)
@@ -248,9 +246,7 @@ class TestInterruption:
         assert purge(Thread.objects.all()) == ONE
         assert is_gone(conversations[2], media)
 
-    def test_it_may_be_interrupted_at_every_statement(
-        self, alice: User, media: Path
-    ) -> None:
+    def test_it_may_be_interrupted_at_every_statement(self, alice: User, media: Path) -> None:
         """A thread is whole or gone, no file is without a row, and the next purge ends the work."""
         scope = Scope(user=alice)
         interrupted, at = True, 0
@@ -436,5 +432,3 @@ def test_a_long_list_of_attachments_is_deleted_in_parts(
     assert not Attachment.objects.exists()
     assert not ThreadItem.objects.exists()
     assert not Message.objects.exists()
-
-

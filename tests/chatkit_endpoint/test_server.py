@@ -103,7 +103,7 @@ def test_the_language_is_told_in_words_of_the_settings(settings: Settings) -> No
 
 async def test_a_tag_reaches_the_model_as_its_text() -> None:
     tag = UserMessageTagContent(id="1", text="Ada", data={"secret": "x"})
-    assert await ItemConverter().tag_to_message_content(tag) == {
+    assert await ItemConverter(make_context()).tag_to_message_content(tag) == {
         "type": "input_text",
         "text": "Ada",
     }
@@ -178,9 +178,7 @@ async def test_a_cancelled_run_leaves_no_task_behind() -> None:
 async def test_the_model_gets_the_newest_items_only(settings: Settings) -> None:
     settings.CHATKIT_HISTORY_ITEMS = 3
     model = ScriptedModel([[assistant_message(f"Answer {n}", item_id=f"m{n}")] for n in range(3)])
-    server = DjangoChatKitServer(
-        DjangoStore(), agent=Agent(name="scripted", model=model)
-    )
+    server = DjangoChatKitServer(DjangoStore(), agent=Agent(name="scripted", model=model))
     context = make_context()
     thread_id = ""
     for number in range(3):

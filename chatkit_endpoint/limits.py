@@ -1,0 +1,242 @@
+"""How much one visitor may ask for: requests over time, and answers at once.
+
+Rows of the one database, so that all processes count together. What is counted is what costs: the
+requests that :func:`is_costly` names. Reading is not: a history is a query or two, for its owner.
+
+A rate is a bucket of tokens that fills steadily, kept as the moment when it will be full again.
+So one conditional UPDATE by the database's clock takes a token, and no two requests get the same.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import math
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import DateTimeField, ExpressionWrapper
+from django.db.models.functions import Greatest, Now
+from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext
+
+from observability.database import run_in_database
+
+from .conf import conf
+from .context import RequestContext
+from .errors import Fault, Refused
+from .models import OpenStream, RateBucket
+
+if TYPE_CHECKING:
+    from chatkit.types import ChatKitReq
+    from django.http import HttpRequest
+
+logger = logging.getLogger(__name__)
+
+LEASE_SLACK_SECONDS = 30
+"""How long after the longest turn a stream counts as open still."""
+STREAMS_RETRY_SECONDS = 5
+KEEP_BUCKETS = timedelta(days=1)
+FORGET_BATCH = 100
+IPV6_PREFIX = 64
+"""What one customer gets of IPv6: who has one address there has them all."""
+
+_RATE = re.compile(r"([1-9]\d{0,5})/([smhd])", re.ASCII)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Rate(NamedTuple):
+    """So many requests in such a time; all of them may come at once."""
+
+    requests: int
+    period: timedelta
+
+    @classmethod
+    def parse(cls, text: str) -> Rate | None:
+        """``60/m`` and the like; None for an empty text. Raises ImproperlyConfigured."""
+        if not text:
+            return None
+        found = _RATE.fullmatch(text)
+        if found is None:
+            raise ImproperlyConfigured(f"A rate is like 60/m, with s, m, h or d; not {text!r}.")
+        return cls(int(found[1]), timedelta(**{_UNITS[found[2]]: 1}))
+
+    @property
+    def interval(self) -> timedelta:
+        """The time in which one token comes back."""
+        return self.period / self.requests
+
+
+class Allowance(NamedTuple):
+    """One bucket to take from: whose it is, and its rate."""
+
+    key: str
+    rate: Rate
+
+
+async def spend(request: HttpRequest, context: RequestContext) -> None:
+    """Count this request against its owner and its address.
+
+    Raises Refused where either has none left; then nothing is counted.
+    """
+    if allowances := allowances_of(request, tenant=context.tenant, owner_key=context.owner_key):
+        await run_in_database(take, allowances)
+
+
+def allowances_of(
+    request: HttpRequest, *, tenant: str, owner_key: str, kind: str = "chat"
+) -> list[Allowance]:
+    """The buckets that a request takes from; each ``kind`` of request has buckets of its own."""
+    settings = conf()
+    found = []
+    if rate := Rate.parse(settings.chatkit_rate_limit):
+        found.append(Allowance(_key(kind, "owner", tenant, owner_key), rate))
+    # Unknown behind a Unix socket without CHATKIT_TRUSTED_PROXIES: one bucket for all would let
+    # each visitor lock out the others.
+    rate, address = Rate.parse(settings.chatkit_address_rate_limit), address_of(request)
+    if rate and address:
+        found.append(Allowance(_key(kind, "address", address), rate))
+    return found
+
+
+def take(allowances: Iterable[Allowance]) -> None:
+    """Take one token from each bucket, or from none and raise Refused. Synchronous."""
+    is_new = False
+    with transaction.atomic():
+        for key, rate in allowances:
+            is_new |= _take(key, rate)
+    if is_new:
+        forget()
+
+
+def _take(key: str, rate: Rate) -> bool:
+    """Take a token. Returns whether the bucket was made for it."""
+    bucket = RateBucket.objects.filter(key=key)
+    has_token = bucket.filter(full_at__lte=Now() + (rate.period - rate.interval))
+    is_new = False
+    while not has_token.update(full_at=Greatest("full_at", Now()) + rate.interval):
+        now = ExpressionWrapper(Now(), output_field=DateTimeField())
+        found = bucket.annotate(now=now).values_list("full_at", "now").first()
+        if found is not None:
+            raise Refused(Fault.RATE, retry_after=_seconds_until_token(*found, rate))
+        RateBucket.objects.bulk_create(
+            [RateBucket(key=key, full_at=Now() - rate.interval)],
+            ignore_conflicts=True,
+        )
+        is_new = True
+    return is_new
+
+
+def _seconds_until_token(full_at: datetime, now: datetime, rate: Rate) -> int:
+    wait = full_at + rate.interval - rate.period - now
+    return max(1, math.ceil(wait.total_seconds()))
+
+
+def forget() -> None:
+    """Delete some of the buckets that nobody has used for long. Each new one brings this about."""
+    old = RateBucket.objects.filter(full_at__lt=Now() - KEEP_BUCKETS)
+    with transaction.atomic():
+        # Without those that somebody is taking from: two requests must not wait for each other.
+        locked = old.select_for_update(skip_locked=True).values_list("pk", flat=True)
+        old.filter(pk__in=list(locked[:FORGET_BATCH])).delete()
+
+
+def is_costly(request: ChatKitReq) -> bool:
+    """Whether a request makes a model, a server's own code or a storage work: what is counted."""
+    from chatkit.types import (
+        AttachmentsCreateReq,
+        InputTranscribeReq,
+        ThreadsSyncCustomActionReq,
+        is_streaming_req,
+    )
+
+    return is_streaming_req(request) or isinstance(
+        request, AttachmentsCreateReq | InputTranscribeReq | ThreadsSyncCustomActionReq
+    )
+
+
+@asynccontextmanager
+async def open_stream(context: RequestContext) -> AsyncIterator[None]:
+    """Take one of the owner's seats for as long as an answer streams.
+
+    Raises Refused where CHATKIT_MAX_STREAMS are taken. To be entered by the task that owns the
+    stream: a client that leaves meanwhile does not cancel that, so the seat is always given back,
+    by its lease if the process dies.
+    """
+    seat = await run_in_database(_take_seat, context)
+    try:
+        yield
+    finally:
+        try:
+            await run_in_database(_leave_seat, seat)
+        except DatabaseError as error:
+            logger.error("A seat was not given back: %s; its lease ends.", type(error).__name__)
+
+
+def _take_seat(context: RequestContext) -> int:
+    """The primary key of the seat."""
+    OpenStream.objects.all().expired().delete()
+    taken = set(OpenStream.objects.owned_by(context).values_list("seat", flat=True))
+    lease = timedelta(seconds=conf().chatkit_turn_timeout + LEASE_SLACK_SECONDS)
+    for seat in set(range(conf().chatkit_max_streams)) - taken:
+        try:
+            with transaction.atomic():
+                stream = OpenStream.objects.create(
+                    tenant=context.tenant,
+                    owner_key=context.owner_key,
+                    seat=seat,
+                    lease_expires_at=Now() + lease,
+                )
+        except IntegrityError:
+            continue  # Somebody was faster.
+        return stream.pk
+    raise Refused(
+        Fault.RATE,
+        gettext("Too many answers are being written at once. Wait until one is done."),
+        retry_after=STREAMS_RETRY_SECONDS,
+    )
+
+
+def _leave_seat(pk: int) -> None:
+    OpenStream.objects.filter(pk=pk).delete()
+
+
+def address_of(request: HttpRequest) -> str:
+    """The network that a request comes from: an IPv4 address, an IPv6 /64; empty if unknown.
+
+    ``X-Forwarded-For`` counts only as far as proxies of ours have written it, from its end: what
+    stands before is the visitor's own invention.
+    """
+    proxies = conf().chatkit_trusted_proxies
+    if proxies:
+        hops = request.headers.get("X-Forwarded-For", "").split(",")
+        if len(hops) >= proxies and (address := _network(hops[-proxies])):
+            return address
+    return _network(request.META.get("REMOTE_ADDR") or "")
+
+
+def _network(text: str) -> str:
+    text = text.strip()
+    if text.startswith("["):  # [2001:db8::1]:4711
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:  # 192.0.2.1:4711
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((int(address), IPV6_PREFIX), strict=False))
+        address = address.ipv4_mapped
+    return str(address)
+
+
+def _key(*parts: str) -> str:
+    return salted_hmac(__name__, json.dumps(parts), algorithm="sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""What site developers write for the plug points: ``docs/plug-points.md`` shows these files."""
