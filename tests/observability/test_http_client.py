@@ -101,6 +101,15 @@ def test_the_status_counts_whatever_the_body_is(
     assert post(client, standin).status == 200
 
 
+def test_a_huge_body_is_left_with_its_connection(
+    client: BoundedClient, standin: AnosysStandin
+) -> None:
+    standin.answer(Answer(body=b"x" * http_client.BODY_BYTES), Answer(body=b"x" * 5_000_000))
+    for connections in (1, 1, 2):
+        post(client, standin)
+        assert standin.connections == connections
+
+
 def test_a_body_that_drips_after_the_status_does_not_take_the_whole_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
