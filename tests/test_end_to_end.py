@@ -388,8 +388,8 @@ def test_openai_is_sent_prompts_and_nothing_else(site: Site, alice: ChatClient) 
     alice.chat("What time is it?")
     # The Agents SDK would send its traces a while after a run, and at the latest at its end.
     site.server.process.send_signal(signal.SIGINT)
-    site.server.process.wait(STOP_SECONDS)
     try:
+        site.server.process.wait(STOP_SECONDS)
         sent = [(request.method, request.path) for request in site.openai.requests]
         assert sent == [("POST", "/v1/responses")] * 2
     finally:

@@ -8,16 +8,23 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from tests.browser.visitor import ARGUMENTS, PATIENCE, Visitor
 from tests.servers import Server, django_server
 
-# Playwright's event loop, once started, is in the way of other tests' own: it must end with the
-# module, hence the scope of these fixtures.
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with django_server(tmp_path_factory.mktemp("site")) as server:
         yield server
 
 
+@pytest.fixture
+def mortal_site(site: Server) -> Iterator[Server]:
+    """The site, for a test that ends it: the next one finds it running."""
+    yield site
+    if site.process.poll() is not None:
+        site.start()
+
+
+# Playwright's event loop, once started, is in the way of other tests' own: so it ends with the
+# module.
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     expect.set_options(timeout=PATIENCE)

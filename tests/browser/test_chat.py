@@ -151,14 +151,16 @@ def test_an_expired_login_is_told_and_mended_without_losing_the_message(visitor:
     expect(visitor.questions).to_have_count(1)
 
 
-def test_a_server_that_went_away_is_told_and_recovered_from(visitor: Visitor, site: Server) -> None:
+def test_a_server_that_went_away_is_told_and_recovered_from(
+    visitor: Visitor, mortal_site: Server
+) -> None:
     visitor.sign_in()
-    site.terminate()
+    mortal_site.terminate()
     visitor.ask("Anybody there?")
     alert = visitor.page.get_by_role("alert")
     expect(alert).to_contain_text("can’t be reached")
     expect(visitor.page.get_by_text("Not sent")).to_be_visible()
-    site.start()
+    mortal_site.start()
     alert.get_by_role("button", name="Try again").click()
     expect(visitor.answers).to_contain_text("“Anybody there?”")
     expect(visitor.questions).to_have_count(1)
@@ -166,15 +168,14 @@ def test_a_server_that_went_away_is_told_and_recovered_from(visitor: Visitor, si
 
 
 def test_a_server_that_dies_in_mid_answer_leaves_the_text_and_an_error(
-    visitor: Visitor, site: Server
+    visitor: Visitor, mortal_site: Server
 ) -> None:
     visitor.sign_in()
     visitor.ask("/long")
     expect(visitor.answers).to_contain_text("word 20 ")
-    site.kill()
+    mortal_site.kill()
     expect(visitor.page.get_by_role("alert")).to_contain_text("can’t be reached")
     expect(visitor.answers).to_contain_text("word 20 ")
-    site.start()
 
 
 def test_a_message_that_the_server_refuses_returns_to_the_composer(visitor: Visitor) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from tests.factories import (
     make_turn,
     make_user,
 )
+from tests.pages import Page, html
 
 pytestmark = pytest.mark.django_db
 
@@ -45,24 +45,6 @@ def admin(client: Client) -> Client:
 
 def page_of(thread: Thread) -> str:
     return reverse("admin:chatkit_endpoint_thread_change", args=(thread.pk,))
-
-
-def html(client: Client, url: str, **query: Any) -> str:
-    response = client.get(url, query)
-    assert response.status_code == 200
-    return response.content.decode()
-
-
-def elements(page: str) -> list[tuple[str, ...]]:
-    """The elements of a page with the names of their attributes."""
-    found: list[tuple[str, ...]] = []
-
-    class Parser(HTMLParser):
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            found.append((tag, *(name for name, _ in attrs)))
-
-    Parser().feed(page)
-    return found
 
 
 # -- the list --------------------------------------------------------------------------------------
@@ -198,7 +180,7 @@ def pages_with(client: Client, text: str, *, key: str) -> list[str]:
 def test_no_text_adds_an_element_or_an_attribute_to_any_page(admin: Client) -> None:
     harmless = pages_with(admin, "harm " * 20, key="harm " * 20)
     hostile = pages_with(admin, HOSTILE, key=HOSTILE)
-    assert [elements(page) for page in hostile] == [elements(page) for page in harmless]
+    assert [Page(page).elements for page in hostile] == [Page(page).elements for page in harmless]
 
 
 def test_characters_that_turn_text_around_reach_no_page(admin: Client) -> None:

@@ -17,6 +17,7 @@ from observability import dashboard
 from observability.metrics import Figures, Hour, Percentiles
 from observability.models import Delivery, Turn
 from tests.factories import make_delivery, make_operator, make_turn, make_user
+from tests.pages import Page, html
 
 DASHBOARD = "/admin/observability/dashboard/"
 
@@ -35,9 +36,7 @@ def german() -> Iterator[None]:
 
 
 def text(client: Client) -> str:
-    response = client.get(DASHBOARD)
-    assert response.status_code == 200
-    return " ".join(re.sub("<[^>]*>", " ", response.content.decode()).split())
+    return Page(html(client, DASHBOARD)).text
 
 
 def hour(turns: int, errors: int = 0) -> Hour:

@@ -20,6 +20,12 @@ from tests.standins.anosys import AnosysStandin, Answer, anosys_standin
 SECONDS = 0.5
 
 
+@pytest.fixture(autouse=True)
+def no_proxy_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def standin() -> Iterator[AnosysStandin]:
     with anosys_standin() as standin:
@@ -173,8 +179,8 @@ def addresses_of(
     """Let the name lead to these addresses."""
     real = socket.getaddrinfo
 
-    def getaddrinfo(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name != host:
+    def getaddrinfo(name: str | bytes, *args: Any, **kwargs: Any) -> Any:
+        if name not in (host, host.encode()):
             return real(name, *args, **kwargs)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
 
@@ -184,7 +190,6 @@ def addresses_of(
 def test_dead_addresses_of_a_host_share_one_deadline(
     client: BoundedClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "CONNECT_SECONDS", 0.2)
     # A full backlog answers no more: the nearest thing on loopback to a black hole.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
         port = server.getsockname()[1]
@@ -225,13 +230,15 @@ def test_a_wait_in_progress_can_be_cut_off_from_another_thread(standin: AnosysSt
 
 
 def test_the_environment_s_proxy_is_used_and_its_exceptions_heeded(
-    client: BoundedClient, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
+    standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", standin.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    client = BoundedClient(seconds=SECONDS)
     assert post(client, standin).status == 200
     assert client.post("http://collector.example/in", b"{}", {}).status == 404
     assert standin.stray_requests == ["http://collector.example/in"]
+    client.close()
 
 
 @pytest.mark.parametrize(

@@ -305,16 +305,16 @@ class TestHousekeeping:
         monkeypatch: pytest.MonkeyPatch,
         settings: Settings,
     ) -> None:
-        settings.OBSERVABILITY_LEASE_SECONDS = 0.3
+        settings.OBSERVABILITY_LEASE_SECONDS = 1.5
         renewals: list[int] = []
         monkeypatch.setattr(
             turns, "renew_live_leases", lambda: renewals.append(standin.ingestion_requests)
         )
-        for _ in range(5):
+        for _ in range(3):
             enqueue()
-        standin.answer(*[Answer(delay=0.5)] * 5)
+        standin.answer_always(Answer(delay=60))
         loop.run_once()
-        assert renewals == [0, 1, 2, 3, 4]
+        assert renewals == [0, 1, 2]
 
     def test_housekeeping_that_fails_does_not_stop_deliveries(
         self, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
