@@ -1,4 +1,4 @@
-"""HTTP to collectors, bounded in time and size.
+"""HTTP to collectors, bounded in time and size, that leaves no trace of where it went.
 
 The time-outs of HTTP clients are for each wait, so a server that drips bytes holds a thread for
 ever. An event loop can end a request as a whole at its deadline, wherever it is: so the requests
@@ -8,12 +8,17 @@ of the worker's thread run in a loop of that thread's own.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import httpx
 from django.utils import timezone
@@ -47,7 +52,10 @@ class BoundedClient:
         self._cut_off = math.inf
         self._deadline: asyncio.Timeout | None = None
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(_DaemonExecutor())
         self._client = httpx.AsyncClient(
+            # Bodies are read raw, so that their size is known before they are unpacked.
+            headers={"Accept-Encoding": "identity"},
             timeout=httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)),
             limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
             follow_redirects=False,
@@ -68,7 +76,7 @@ class BoundedClient:
             self._loop.call_soon_threadsafe(self._shorten)
 
     def close(self) -> None:
-        self._loop.run_until_complete(self._client.aclose())
+        self._loop.run_until_complete(self._end())
         self._loop.close()
 
     def _run(
@@ -97,6 +105,7 @@ class BoundedClient:
         *,
         body_wanted: bool,
     ) -> Answer:
+        _is_unsaid.set(True)
         deadline = min(time.monotonic() + self._seconds, self._cut_off)
         async with (
             asyncio.timeout(deadline - time.monotonic()) as self._deadline,
@@ -123,6 +132,14 @@ class BoundedClient:
                         break
         return b""
 
+    async def _end(self) -> None:
+        """Also what was left of a request that Ctrl-C broke off."""
+        broken_off = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in broken_off:
+            task.cancel()
+        await asyncio.gather(*broken_off, return_exceptions=True)
+        await self._client.aclose()
+
     def _shorten(self) -> None:
         """In the loop: bring the running request's deadline forward to the cut-off."""
         if self._deadline is not None and not self._deadline.expired():
@@ -131,6 +148,39 @@ class BoundedClient:
                 self._deadline.reschedule(
                     min(self._deadline.when() or math.inf, self._loop.time() + left)
                 )
+
+
+class _DaemonExecutor(ThreadPoolExecutor):
+    """Looks names up. The end of the process waits for asyncio's own threads, and refuses new work
+    while the worker sends its last.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except Exception as error:
+                future.set_exception(error)
+
+        try:
+            threading.Thread(target=work, name="observability-lookup", daemon=True).start()
+        except RuntimeError:  # Python 3.12 starts no thread any more at the end of its process.
+            work()
+        return future
+
+
+_is_unsaid: ContextVar[bool] = ContextVar("is_unsaid", default=False)
+"""Set where a request of ours runs: httpx logs URLs at INFO, and these are credentials."""
+
+
+def _is_said(record: logging.LogRecord) -> bool:
+    return not _is_unsaid.get()
+
+
+logging.getLogger("httpx").addFilter(_is_said)
 
 
 def retry_after_seconds(answer: Answer) -> float | None:

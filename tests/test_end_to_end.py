@@ -262,8 +262,8 @@ def anosys_event(
     return {**event, **{f"cvs{slot}": value for slot, value in enumerate(flat, 10)}}
 
 
-def in_ms(moment: Any) -> int:
-    """A time of either database."""
+def in_ms(moment: datetime | str) -> int:
+    """A time as PostgreSQL or as SQLite gives it."""
     if isinstance(moment, str):
         moment = datetime.fromisoformat(moment).replace(tzinfo=UTC)
     return round(moment.timestamp() * 1000)

@@ -144,6 +144,30 @@ def plant_turn(
     return turn
 
 
+def plant_many(user: Any, count: int, *, turns: int = 1) -> None:
+    """Threads with keys ``thr_0`` and so on, of an item each, long ago, without marks or files."""
+    owner = {"user": user, "owner_key": f"user:{user.pk}"}
+    threads = Thread.objects.bulk_create(
+        Thread(key=f"thr_{number}", payload="{}", created_at=LONG_AGO, updated_at=LONG_AGO, **owner)
+        for number in range(count)
+    )
+    ThreadItem.objects.bulk_create(
+        ThreadItem(thread=thread, key="msg_1", payload="{}", created_at=LONG_AGO)
+        for thread in threads
+    )
+    Turn.objects.bulk_create(
+        Turn(
+            thread_id=thread.key,
+            status=Turn.Status.COMPLETED,
+            prompt="Hello",
+            started_at=LONG_AGO,
+            **owner,
+        )
+        for thread in threads
+        for _ in range(turns)
+    )
+
+
 def found(marks: Iterable[str], media: Path) -> set[str]:
     """Which of these marks any column of any table, any file or any file's name still holds."""
     haystack = "\n".join([*_all_columns(), *_all_files(media)])

@@ -251,6 +251,13 @@ def test_what_this_chat_does_not_offer_is_said(alice: ChatClient, thread_id: str
         assert_refused(alice.post(operation, params), 501, "not_supported")
 
 
+def test_what_does_not_fit_its_thread_is_a_clear_error(alice: ChatClient, thread_id: str) -> None:
+    answer = alice.post("threads.add_client_tool_output", {"thread_id": thread_id, "result": {}})
+    assert_refused(answer, 400, "invalid_request")
+    answer = alice.post("threads.retry_after_item", {"thread_id": thread_id, "item_id": "msg_no"})
+    assert_refused(answer, 404, "not_found")
+
+
 @pytest.mark.parametrize("limit", [-5, 0, 1, 10**30])
 def test_a_limit_out_of_range_is_brought_into_it(
     alice: ChatClient, thread_id: str, limit: int

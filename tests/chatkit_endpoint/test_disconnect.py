@@ -24,7 +24,8 @@ from chatkit.types import (
 from django.core.asgi import get_asgi_application
 from django.test import Client
 
-from chatkit_endpoint import demo_model, store
+from chatkit_endpoint import demo_model, store, streaming
+from chatkit_endpoint.models import ThreadItem
 from observability import turns
 from observability.models import Message, Turn
 from tests.chatkit_client import ChatClient, is_answer, is_text, is_thought, message, request
@@ -386,3 +387,22 @@ async def test_one_who_leaves_before_anything_is_answered_has_a_cancelled_turn(
         await eventually(lambda: not turns._live, lambda: turns._live)
     turn = await Turn.objects.aget()
     assert (turn.status, turn.prompt) == (Turn.Status.CANCELLED, "/long")
+
+
+async def test_a_turn_that_has_ended_stays_completed_while_its_record_is_written(
+    cookies: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: nothing was cancelled, and the thread must not say that it was."""
+    monkeypatch.setattr(streaming, "GRACE_SECONDS", 0.02)
+    writing = Gate(turns.settle_turn)
+    monkeypatch.setattr(turns, "settle_turn", writing)
+    async with no_task_left():
+        visit = Visit(cookies, "Hello")
+        await visit.begin()
+        await eventually(writing.is_reached.is_set)
+        await visit.leave()
+        await asyncio.sleep(0.2)
+        writing.open()
+    turn = await Turn.objects.aget()
+    assert turn.status == Turn.Status.COMPLETED
+    assert not await ThreadItem.objects.filter(type="sdk_hidden_context").aexists()

@@ -21,7 +21,7 @@ from pytest_django import Settings
 
 from chatkit_endpoint.models import Attachment, Thread, ThreadItem
 from observability.models import Turn
-from tests.chatkit_endpoint.conversations import LONG_AGO, found, plant, rows_of_all_tables
+from tests.chatkit_endpoint.conversations import found, plant, plant_many, rows_of_all_tables
 from tests.observability.helpers import PROJECT, database_url, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -151,38 +151,9 @@ def command(*arguments: str, stderr: int = subprocess.PIPE) -> Iterator[subproce
             process.kill()
 
 
-def plant_without_files(user: User, count: int) -> None:
-    threads = Thread.objects.bulk_create(
-        Thread(
-            key=f"thr_{number}",
-            user=user,
-            owner_key=f"user:{user.pk}",
-            payload="{}",
-            created_at=LONG_AGO,
-            updated_at=LONG_AGO,
-        )
-        for number in range(count)
-    )
-    ThreadItem.objects.bulk_create(
-        ThreadItem(thread=thread, key="msg_1", payload="{}", created_at=LONG_AGO)
-        for thread in threads
-    )
-    Turn.objects.bulk_create(
-        Turn(
-            user=user,
-            owner_key=thread.owner_key,
-            thread_id=thread.key,
-            status=Turn.Status.COMPLETED,
-            prompt="Hello",
-            started_at=LONG_AGO,
-        )
-        for thread in threads
-    )
-
-
 class TestProcess:
     def test_ctrl_c_leaves_whole_conversations_and_says_what_went(self, alice: User) -> None:
-        plant_without_files(alice, 3000)
+        plant_many(alice, 3000)
         with command("--user", "alice", "--batch-size", "1") as process:
             eventually(lambda: Thread.objects.count() < 2990)
             process.send_signal(signal.SIGINT)
@@ -203,7 +174,7 @@ class TestProcess:
         assert not Thread.objects.exists()
 
     def test_a_terminal_gets_a_progress_bar(self, alice: User) -> None:
-        plant_without_files(alice, 3)
+        plant_many(alice, 3)
         terminal, stderr = pty.openpty()
         termios.tcsetwinsize(terminal, (24, 80))
         with command("--user", "alice", stderr=stderr) as process:
@@ -223,7 +194,7 @@ class TestProcess:
         assert out.startswith("Deleted 3 threads,")
 
     def test_a_pipe_gets_none(self, alice: User) -> None:
-        plant_without_files(alice, 3)
+        plant_many(alice, 3)
         with command("--user", "alice") as process:
             assert process.communicate(timeout=30)[1] == ""
 
@@ -235,7 +206,7 @@ class TestProcess:
 
     def test_it_does_not_load_the_chat_s_sdk(self, alice: User) -> None:
         """That takes two seconds, every time."""
-        plant_without_files(alice, 1)
+        plant_many(alice, 1)
         code = (
             "import sys\n"
             "from django.core.management import execute_from_command_line as run\n"

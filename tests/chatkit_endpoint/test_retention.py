@@ -108,9 +108,12 @@ class TestRunningTurns:
         self, alice: User, media: Path
     ) -> None:
         going, busy = plant(alice), plant(alice, running=True)
+        earlier: dict[str, str] = {}
+        plant_turn(alice, earlier, busy.thread.key)
         assert purge(Thread.objects.all()) == ONE + PurgeSummary(skipped=1)
         assert is_gone(going, media)
         assert is_whole(busy, media)
+        assert found(earlier.values(), media) == set(earlier.values())
 
     def test_it_goes_when_the_turn_has_ended(self, alice: User, media: Path) -> None:
         busy = plant(alice, running=True)

@@ -24,6 +24,7 @@ from tests.chatkit_endpoint.conversations import (
     is_whole,
     plant,
     plant_attachment,
+    plant_many,
     plant_turn,
     rows_of_all_tables,
 )
@@ -132,3 +133,11 @@ def test_a_survey_tells_what_a_purge_will_do_and_changes_nothing(
         assert (rows_of_all_tables(), sorted(media.rglob("*"))) == (before, files)
         assert purge_scope(scope) == expected
         before, files = rows_of_all_tables(), sorted(media.rglob("*"))
+
+
+@pytest.mark.timeout(30)
+def test_a_survey_of_one_busy_owner_is_not_quadratic(alice: User) -> None:
+    """A hundredth of a second; minutes where every thread looks at every turn of its owner."""
+    plant_many(alice, 1000, turns=5)
+    plant_turn(alice, {}, "thr_0", running=True)
+    assert survey(Scope(user=alice)) == PurgeSummary(threads=999, items=999, turns=4995, skipped=1)

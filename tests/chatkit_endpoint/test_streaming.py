@@ -252,7 +252,6 @@ class TestWhatWasSent:
         stream.client_left()
         turn.finish(cancelled=True)
         assert [line.text for line in turn.lines()] == ["one two "]
-        await frames.aclose()
 
 
 class TestASlowClient:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from pytest_django import Settings
 
 from observability import anosys, outbox
 from observability.models import Delivery, Turn
-from tests.observability.helpers import PROJECT, enqueue, run_python
+from tests.observability.helpers import PROJECT, database_url, enqueue, run_python
 from tests.standins.anosys import AnosysStandin, Answer, anosys_standin
 
 State = Delivery.State
@@ -150,6 +152,31 @@ assert "chatkit.server" not in sys.modules
     )
     assert printed.strip() == "1 delivered, 0 purged, 0 given up, 0 left."
     assert Delivery.objects.get().state == State.DELIVERED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ctrl_c_ends_it_cleanly_and_gives_its_leases_back(standin: AnosysStandin) -> None:
+    for _ in range(3):
+        enqueue()
+    standin.answer_always(Answer(delay=60))
+    with subprocess.Popen(
+        [sys.executable, "manage.py", "forward_traces"],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "DATABASE_URL": database_url(),
+            "ANOSYS_API_KEY": standin.api_key,
+            "ANOSYS_RESOLVER_URL": standin.resolver_url,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        standin.wait_for(1, 30)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "Task was destroyed" not in errors
+    assert set(Delivery.objects.values_list("state", flat=True)) == {State.PENDING}
 
 
 def test_its_help_helps() -> None:

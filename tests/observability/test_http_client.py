@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import httpx
 import pytest
 
 from observability import http_client
@@ -49,6 +50,35 @@ def test_it_sends_the_body_and_the_headers(client: BoundedClient, standin: Anosy
     assert standin.events == [{"event_id": "1", "text": "Grüße 👋"}]
     assert standin.headers[0]["x-one"] == "1"
     assert standin.headers[0]["content-length"] == str(len(content))
+
+
+def test_it_asks_for_bodies_as_they_are(client: BoundedClient, standin: AnosysStandin) -> None:
+    post(client, standin)
+    assert standin.headers[0]["accept-encoding"] == "identity"
+
+
+def test_a_name_that_takes_too_long_to_look_up_is_given_up(
+    client: BoundedClient, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: ended.wait(60))
+        started = time.monotonic()
+        with pytest.raises(TransportError):
+            client.post("http://collector.example/", b"{}", {})
+        assert time.monotonic() - started < SECONDS + 0.3
+        ended.set()
+    assert post(client, standin).status == 200
+
+
+def test_other_users_of_httpx_go_on_logging(
+    client: BoundedClient, standin: AnosysStandin, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "httpx")
+    post(client, standin)
+    assert caplog.text == ""
+    httpx.get(standin.url, trust_env=False)
+    assert standin.url in caplog.text
 
 
 def test_a_connection_serves_many_requests(client: BoundedClient, standin: AnosysStandin) -> None:

@@ -547,7 +547,8 @@ def test_neither_text_nor_key_nor_address_is_logged_or_stored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(anosys, "REQUEST_SECONDS", 0.3)
-    caplog.set_level(logging.DEBUG)
+    for logger in ("", "httpx", "httpcore"):  # As on a site that logs all it can.
+        caplog.set_level(logging.DEBUG, logger)
     # The SQL of SQLite's and PostgreSQL's own debug log quotes everything; nobody runs with it.
     logging.getLogger("django.db.backends").setLevel(logging.INFO)
     for _ in range(6):
@@ -633,6 +634,22 @@ assert threads() == [worker.THREAD_NAME]
         assert standin.ingestion_requests == 1
         assert states() == [State.DELIVERED]
 
+    def test_the_end_of_a_process_can_still_look_a_name_up(self, standin: AnosysStandin) -> None:
+        make_turn()
+        run_process(
+            """
+is_ending = []
+has_due = outbox.has_due
+outbox.has_due = lambda destination: bool(is_ending) and has_due(destination)
+# The last that is registered is called first: before the worker's own.
+atexit.register(lambda: is_ending.append(True))
+enqueue()
+""",
+            standin,
+            ANOSYS_INGESTION_URL=f"http://localhost:{standin.port}{standin.ingestion_path}",
+        )
+        assert states() == [State.DELIVERED]
+
     def test_each_forked_child_has_a_worker_of_its_own(self, standin: AnosysStandin) -> None:
         children = 8
         make_turn()
@@ -682,7 +699,13 @@ worker.stop(10)
         assert standin.ingestion_requests == children + 1
 
     @pytest.mark.parametrize(
-        "state", ["idle", "in a request that hangs", "while the address is looked for"]
+        "state",
+        [
+            "idle",
+            "in a request that hangs",
+            "while the address is looked for",
+            "while a name is looked up",
+        ],
     )
     def test_it_delays_the_end_of_its_process_by_no_more_than_it_may(
         self, standin: AnosysStandin, state: str
@@ -695,6 +718,10 @@ worker.stop(10)
             standin.resolve(hanging, hanging)
         delay = run_process(
             f"""
+import socket
+if {state!r} == "while a name is looked up":
+    settings.ANOSYS_INGESTION_URL = "http://collector.example/"
+    socket.getaddrinfo = lambda *args, **kwargs: time.sleep(30)
 worker.start()
 if {state!r} != "idle":
     enqueue()

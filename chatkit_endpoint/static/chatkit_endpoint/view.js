@@ -134,6 +134,7 @@ export class View {
 
   /** A thread is being fetched. */
   setLoading() {
+    this.clearNotices();
     this.setBusy(true, false);
     this.setStatus(this.#labels.loading);
     this.#start.hidden = true;
