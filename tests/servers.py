@@ -25,7 +25,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 STOP_SECONDS = 15.0
 UVICORN_ARGUMENTS = (
     "chatsite.asgi:application",

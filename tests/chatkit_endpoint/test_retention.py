@@ -23,6 +23,7 @@ from chatkit_endpoint.retention import (
     purge,
     purge_attachments,
     purge_scope,
+    survey,
 )
 from observability.models import Message, Turn
 from tests.chatkit_endpoint.conversations import (
@@ -127,6 +128,7 @@ class TestRunningTurns:
     ) -> None:
         thread = plant(alice).thread
         plant_turn(bob, {}, thread.key, running=True)
+        assert survey(Scope(user=alice)).threads == 1
         assert purge(Thread.objects.all()).threads == 1
 
     def test_an_owner_who_deletes_need_not_wait_for_it(self, alice: User, media: Path) -> None:
