@@ -76,7 +76,7 @@ class BoundedClient:
             self._loop.call_soon_threadsafe(self._shorten)
 
     def close(self) -> None:
-        self._loop.run_until_complete(self._end())
+        self._loop.run_until_complete(self._client.aclose())
         self._loop.close()
 
     def _run(
@@ -131,14 +131,6 @@ class BoundedClient:
                     if size > BODY_BYTES:
                         break
         return b""
-
-    async def _end(self) -> None:
-        """Also what was left of a request that Ctrl-C broke off."""
-        broken_off = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in broken_off:
-            task.cancel()
-        await asyncio.gather(*broken_off, return_exceptions=True)
-        await self._client.aclose()
 
     def _shorten(self) -> None:
         """In the loop: bring the running request's deadline forward to the cut-off."""

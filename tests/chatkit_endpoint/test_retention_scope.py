@@ -157,14 +157,14 @@ def test_the_work_of_a_survey_grows_as_the_threads_do(alice: User) -> None:
 
 
 def steps(work: Callable[[], object]) -> int:
-    """How many steps SQLite's machine takes for it."""
+    """How many hundred steps SQLite's machine takes for it."""
     counted = 0
 
     def count() -> None:
         nonlocal counted
         counted += 1
 
-    connection.connection.set_progress_handler(count, 1)
+    connection.connection.set_progress_handler(count, 100)
     work()
     connection.connection.set_progress_handler(None, 0)
     return counted

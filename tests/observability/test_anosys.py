@@ -508,7 +508,7 @@ class TestSending:
     def test_a_collector_that_hangs_takes_no_more_than_its_time(
         self, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(anosys, "REQUEST_SECONDS", 0.3)
+        monkeypatch.setattr(anosys, "REQUEST_SECONDS", 1.0)
         client = AnosysClient()
         standin.answer(Answer(delay=60))
         assert client.send(EVENT) == Outcome(verdict=Verdict.RETRY, error="DeadlineExceeded")
@@ -517,12 +517,12 @@ class TestSending:
     def test_a_request_takes_at_most_a_third_of_a_turn_s_lease(
         self, standin: AnosysStandin, settings: Settings
     ) -> None:
-        settings.OBSERVABILITY_LEASE_SECONDS = 0.9
+        settings.OBSERVABILITY_LEASE_SECONDS = 3
         client = AnosysClient()
         standin.answer(Answer(delay=60))
         started = time.monotonic()
         assert client.send(EVENT).error == "DeadlineExceeded"
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         client.close()
 
 

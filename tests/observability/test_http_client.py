@@ -19,6 +19,8 @@ from observability.http_client import BoundedClient, TransportError, retry_after
 from tests.standins.anosys import AnosysStandin, Answer, anosys_standin
 
 SECONDS = 0.5
+SLACK_SECONDS = 3.0
+"""For a busy machine; what hangs here does so for a minute."""
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +37,13 @@ def standin() -> Iterator[AnosysStandin]:
 
 @pytest.fixture
 def client() -> Iterator[BoundedClient]:
+    client = BoundedClient(seconds=30)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def hasty() -> Iterator[BoundedClient]:
     client = BoundedClient(seconds=SECONDS)
     yield client
     client.close()
@@ -58,17 +67,18 @@ def test_it_asks_for_bodies_as_they_are(client: BoundedClient, standin: AnosysSt
 
 
 def test_a_name_that_takes_too_long_to_look_up_is_given_up(
-    client: BoundedClient, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
+    hasty: BoundedClient, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = threading.Event()
     with monkeypatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: ended.wait(60))
         started = time.monotonic()
         with pytest.raises(TransportError):
-            client.post("http://collector.example/", b"{}", {})
-        assert time.monotonic() - started < SECONDS + 0.3
+            hasty.post("http://collector.example/", b"{}", {})
+        assert time.monotonic() - started < SECONDS + SLACK_SECONDS
         ended.set()
-    assert post(client, standin).status == 200
+    hasty._seconds = 30
+    assert post(hasty, standin).status == 200
 
 
 def test_other_users_of_httpx_go_on_logging(
@@ -108,17 +118,18 @@ def test_a_redirect_is_an_answer_and_not_followed(
     ],
 )
 def test_without_an_answer_it_fails_in_time_and_goes_on(
-    client: BoundedClient, standin: AnosysStandin, answer: Answer
+    hasty: BoundedClient, standin: AnosysStandin, answer: Answer
 ) -> None:
     standin.answer(answer)
     started = time.monotonic()
     with pytest.raises(TransportError) as failure:
-        post(client, standin)
-    assert time.monotonic() - started < SECONDS + 0.3
+        post(hasty, standin)
+    assert time.monotonic() - started < SECONDS + SLACK_SECONDS
     assert standin.ingestion_path not in str(failure.value)
     assert failure.value.__cause__ is None
     assert failure.value.__suppress_context__
-    assert post(client, standin).status == 200
+    hasty._seconds = 30
+    assert post(hasty, standin).status == 200
 
 
 @pytest.mark.parametrize(
@@ -157,7 +168,7 @@ def test_a_body_that_drips_after_the_status_does_not_take_the_whole_deadline(
         started = time.monotonic()
         answer = client.post(f"http://127.0.0.1:{server.getsockname()[1]}/", b"{}", {})
         assert answer.status == 200
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < SLACK_SECONDS
         client.close()
         dripping.join(5)
 
@@ -218,7 +229,7 @@ def addresses_of(
 
 
 def test_dead_addresses_of_a_host_share_one_deadline(
-    client: BoundedClient, monkeypatch: pytest.MonkeyPatch
+    hasty: BoundedClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A full backlog answers no more: the nearest thing on loopback to a black hole.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
@@ -227,8 +238,8 @@ def test_dead_addresses_of_a_host_share_one_deadline(
         with socket.create_connection(("127.0.0.1", port)):
             started = time.monotonic()
             with pytest.raises(TransportError):
-                client.post(f"http://collector.example:{port}/", b"{}", {})
-            assert SECONDS - 0.1 < time.monotonic() - started < SECONDS + 0.3
+                hasty.post(f"http://collector.example:{port}/", b"{}", {})
+            assert SECONDS - 0.1 < time.monotonic() - started < SECONDS + SLACK_SECONDS
 
 
 def test_the_second_address_of_a_host_is_tried_too(
@@ -264,7 +275,7 @@ def test_the_environment_s_proxy_is_used_and_its_exceptions_heeded(
 ) -> None:
     monkeypatch.setenv("http_proxy", standin.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    client = BoundedClient(seconds=SECONDS)
+    client = BoundedClient(seconds=30)
     assert post(client, standin).status == 200
     assert client.post("http://collector.example/in", b"{}", {}).status == 404
     assert standin.stray_requests == ["http://collector.example/in"]
