@@ -95,11 +95,13 @@ class OwnedStream:
 
     def stop(self) -> None:
         """Cancel the turn; its record is cut back to what was sent."""
-        if self._task.cancelling():
-            # A second cancellation would hit the SDK while it keeps the partial text.
+        turn = self._context.turn
+        if self._task.cancelling() or (turn is not None and turn.has_ended):
+            # A second cancellation would hit the SDK while it keeps the partial text, and one
+            # after the end would have it note that the visitor stopped a whole answer.
             return
-        if self._context.turn is not None:
-            self._context.turn.sent(self._sent_events)
+        if turn is not None:
+            turn.sent(self._sent_events)
         self._task.cancel()
 
     async def _run(self) -> None:

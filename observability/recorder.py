@@ -193,6 +193,11 @@ class TurnRecorder:
         """Whether the answer stands complete, so that only the run's own end is still to come."""
         return self.ttft_ms is not None and not self._open_items
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether :meth:`finish` was called, so that nothing is left to cancel."""
+        return self.total_ms is not None
+
     # -- at its end -------------------------------------------------------------------------
 
     def finish(self, error: BaseException | None = None, *, cancelled: bool = False) -> None:
