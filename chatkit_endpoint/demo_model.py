@@ -59,9 +59,10 @@ _TIME_ZONES = {
     "berlin": "Europe/Berlin",
     "london": "Europe/London",
     "new york": "America/New_York",
+    "tokio": "Asia/Tokyo",
     "tokyo": "Asia/Tokyo",
 }
-_ASKS_TIME = re.compile(r"\b(time|clock|date|uhr|uhrzeit|datum)\b", re.IGNORECASE)
+_ASKS_TIME = re.compile(r"\b(time|clock|date|uhr|uhrzeit|spät|datum)\b", re.IGNORECASE)
 
 
 class DemoModelError(Exception):

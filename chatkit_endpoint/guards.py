@@ -15,6 +15,7 @@ from chatkit.types import (
     ThreadsCustomActionReq,
     ThreadsRetryAfterItemReq,
     ThreadsSyncCustomActionReq,
+    UserMessageInput,
 )
 from django.utils.translation import gettext as _
 
@@ -30,7 +31,6 @@ _WRITES = (
     ThreadsCustomActionReq,
     ThreadsRetryAfterItemReq,
     ThreadsSyncCustomActionReq,
-    UserMessageInput,
 )
 
 

@@ -39,7 +39,7 @@ async def _lifespan(receive: ASGIReceiveCallable, send: Any) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             worker.start()
-            await asyncio.to_thread(_import_sdk)
+            await asyncio.to_thread(import_sdk)
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await _shut_down()
@@ -47,7 +47,7 @@ async def _lifespan(receive: ASGIReceiveCallable, send: Any) -> None:
             return
 
 
-def _import_sdk() -> None:
+def import_sdk() -> None:
     """More than two seconds of work, which the first visitor need not wait for."""
     from .assistant import warm_up
     from .server import get_server

@@ -120,10 +120,13 @@ def purge_scope(
 def survey(scope: Scope) -> PurgeSummary:
     """What :func:`purge_scope` would do now. Changes nothing."""
     threads = scope.threads()
-    running = Turn.objects.running().filter(
+    running = Turn.objects.running()
+    of_thread = running.filter(
         thread_id=OuterRef("key"), tenant=OuterRef("tenant"), owner_key=OuterRef("owner_key")
     )
-    going = threads.exclude(Exists(running))
+    # Few turns run at a time: by their threads' keys first, so that not every thread is asked.
+    busy = threads.filter(Exists(of_thread), key__in=running.values("thread_id"))
+    going = threads.exclude(pk__in=busy.values("pk"))
     attachments = Attachment.objects.filter(thread__in=going)
     loose = scope.loose_attachments()
     return PurgeSummary(
@@ -133,7 +136,7 @@ def survey(scope: Scope) -> PurgeSummary:
         files=attachments.exclude(file="").count() + loose.exclude(file="").count(),
         turns=Turn.objects.with_text().filter(_in_thread(going)).count()
         + scope.stray_turns().count(),
-        skipped=threads.filter(Exists(running)).count(),
+        skipped=busy.count(),
     )
 
 
@@ -183,15 +186,12 @@ def _purge_threads(threads: QuerySet[Thread], even_running: bool) -> PurgeSummar
     """One batch. Queries: eleven or less, and those for the turns' text and the attachments."""
     with transaction.atomic(durable=True):
         found = dict(threads.order_by("pk").select_for_update().values_list("pk", "key"))
-        turns = Turn.objects.filter(thread_id__in=found.values())
-        turns = turns.filter(_in_thread(Thread.objects.filter(pk__in=found)))
+        of_owner = _in_thread(Thread.objects.filter(pk__in=found))
+        turns = Turn.objects.filter(of_owner, thread_id__in=found.values())
         running = turns.none() if even_running else turns.running()
         busy = set(running.values_list("thread_id", flat=True))
         going = [pk for pk, key in found.items() if key not in busy]
-        purged = purge_text(
-            turns.filter(_in_thread(Thread.objects.filter(pk__in=going))),
-            even_running=even_running,
-        )
+        purged = purge_text(turns.exclude(thread_id__in=busy), even_running=even_running)
         attachments = Attachment.objects.filter(thread__in=going)
         loose = list(attachments.values_list("pk", flat=True))
         attachments.update(thread=None)

@@ -126,11 +126,12 @@ class OwnedStream:
         self._task.cancel()
 
     def _time_out(self) -> None:
-        if self._task.cancelling():
+        turn = self._context.turn
+        if self._task.cancelling() or (turn is not None and turn.has_ended):
             return
         self._failure = TurnTooLong()
-        if self._context.turn is not None:
-            self._context.turn.abort("timeout", str(self._failure))
+        if turn is not None:
+            turn.abort("timeout", str(self._failure))
         self._task.cancel()
 
     async def _run(self) -> None:

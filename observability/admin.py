@@ -20,7 +20,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from . import dashboard, worker
-from .admin_tools import GivenFilter, PageAdmin, ReadOnlyAdmin
+from .admin_tools import GivenFilter, PageAdmin, ReadOnlyAdmin, RecentValuesFilter
 from .display import (
     UNKNOWN,
     badge,
@@ -65,9 +65,9 @@ class TurnAdmin(PageAdmin):
         ("owner_key", GivenFilter),
         "status",
         "started_at",
-        ("model", admin.AllValuesFieldListFilter),
-        ("locale", admin.AllValuesFieldListFilter),
-        ("operation", admin.AllValuesFieldListFilter),
+        ("model", RecentValuesFilter),
+        ("locale", RecentValuesFilter),
+        ("operation", RecentValuesFilter),
         "feedback",
     )
     search_help_text = _(
@@ -136,6 +136,7 @@ class TurnAdmin(PageAdmin):
             "lines": conversation(obj),
             "error_code": visible(obj.error_code),
             "error": visible(obj.error_message),
+            "request_id": visible(obj.request_id),
             "is_error": obj.status in ERRORS,
             "figures": figures(obj),
             "facts": facts(obj),
@@ -162,6 +163,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     search_fields = ("event_id",)
     search_help_text = _("The id of an event: for a turn, that of its trace.")
     actions = ("send_again",)
+    readonly_fields = ("shown_error",)
     fields = (
         "destination",
         "kind",
@@ -170,7 +172,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "state",
         "attempts",
         "last_status",
-        "last_error",
+        "shown_error",
         "created_at",
         "available_at",
         "lease_expires_at",
@@ -223,9 +225,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
         if delivery.turn_id is None:
             return UNKNOWN
         return format_html(
-            '<a href="{}">{}</a>',
+            '<a href="{}" title="{}">{}…</a>',
             reverse("admin:observability_turn_change", args=(delivery.turn_id,)),
             delivery.turn,
+            str(delivery.turn)[:8],
         )
 
     @admin.display(description=_("state"), ordering="state")

@@ -11,6 +11,7 @@ from django.db import models
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from .display import UNKNOWN, shorten, visible
@@ -21,33 +22,54 @@ else:
     ModelAdmin = admin.ModelAdmin
 
 
-class GivenFilter(admin.FieldListFilter):
-    """Narrows a list to one value that a link gave. It is shown only while it does."""
+class ValueFilter(admin.FieldListFilter):
+    """Narrows a list to the rows with a value: ``?field=value``."""
 
     def expected_parameters(self) -> list[str | None]:
         return [self.field_path]
 
-    def has_output(self) -> bool:
-        return bool(self.used_parameters)
+    def offered(self) -> list[Any]:
+        """The values to choose from, without the one that is chosen."""
+        return []
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        chosen = cast("list[str]", self.used_parameters.get(self.field_path, []))
         yield {
-            "selected": False,
+            "selected": not chosen,
             "query_string": changelist.get_query_string(remove=[self.field_path]),
             "display": _("All"),
         }
-        yield {
-            "selected": True,
-            "query_string": changelist.get_query_string(),
-            "display": self._shown_value(),
-        }
+        for value in sorted({*chosen, *self.offered()}):
+            yield {
+                "selected": value in chosen,
+                "query_string": changelist.get_query_string({self.field_path: value}),
+                "display": self._shown(value),
+            }
 
-    def _shown_value(self) -> str:
-        value = cast("list[str]", self.used_parameters[self.field_path])[-1]
+    def _shown(self, value: str) -> str:
         if self.field.related_model is None:
-            return shorten(str(value))
+            return shorten(value) or UNKNOWN
         related = self.field.related_model._default_manager.filter(pk=value).first()
         return UNKNOWN if related is None else shorten(str(related))
+
+
+class GivenFilter(ValueFilter):
+    """For values that only a link can give. It is shown only while it narrows the list."""
+
+    def has_output(self) -> bool:
+        return bool(self.used_parameters)
+
+
+class RecentValuesFilter(ValueFilter):
+    """Offers the values that the newest rows have: to look at all rows would take too long."""
+
+    ROWS = 1000
+
+    def offered(self) -> list[Any]:
+        newest = self.field.model._default_manager.values_list(self.field_path, flat=True)[
+            : self.ROWS
+        ]
+        return list(newest)
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -60,6 +82,12 @@ class ReadOnlyAdmin(ModelAdmin):
 
     class Media:
         css = {"all": ("observability/admin.css",)}
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

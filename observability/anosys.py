@@ -86,8 +86,7 @@ def turn_payload(turn: Turn) -> dict[str, object]:
     slot = FIRST_MESSAGE_SLOT
     for message in Message.objects.filter(turn=turn).order_by("position"):
         # The time as a string: the reference client groups by it.
-        values = (message.kind, message.item_id, str(_ms(message.created_at)), message.text)
-        for value in values:
+        for value in (message.kind, message.item_id, _ms(message.created_at), message.text):
             payload[f"cvs{slot}"] = str(value)
             slot += 1
     return payload

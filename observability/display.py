@@ -52,7 +52,8 @@ def shorten(text: str, length: int = 80) -> str:
 def number(value: float | None, decimals: int = 0) -> str:
     if value is None:
         return UNKNOWN
-    return formats.number_format(value, decimals, force_grouping=True)
+    # Rounded here, for Django only cuts off.
+    return formats.number_format(round(value, decimals), decimals, force_grouping=True)
 
 
 def percent(share: float | None) -> str:

@@ -144,6 +144,8 @@ class Turn(models.Model):
             # The conversation so far, for the Anosys payload and a thread's purge.
             models.Index("thread_id", "started_at", name="turn_thread"),
             models.Index("session_id", "started_at", name="turn_session"),
+            # From a log line to its turn.
+            models.Index("request_id", name="turn_request"),
             # TurnQuerySet.orphaned, by the sweeper.
             models.Index(
                 "lease_expires_at", condition=Q(status="running"), name="turn_running_lease"

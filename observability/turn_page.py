@@ -70,7 +70,11 @@ def figures(turn: Turn) -> list[tuple[str, str, str]]:
     named = [
         (gettext("First progress"), milliseconds(turn.ttfp_ms), ""),
         (gettext("First token"), milliseconds(turn.ttft_ms), ""),
-        (gettext("Duration"), milliseconds(turn.duration_ms), gettext("from the first token")),
+        (
+            gettext("Duration"),
+            milliseconds(turn.duration_ms),
+            "" if turn.duration_ms is None else gettext("from the first token"),
+        ),
         (gettext("Total"), milliseconds(turn.total_ms), ""),
         (
             gettext("Tokens in"),

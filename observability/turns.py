@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from . import outbox
+from . import outbox, worker
 from .conf import conf
 from .database import storable
 from .models import ID_LENGTH, Message, Turn
@@ -41,6 +41,7 @@ def open_turn(recorder: TurnRecorder) -> None:
         lease_expires_at=Now() + timedelta(seconds=conf().observability_lease_seconds),
     )
     _live.add(recorder.trace_id)
+    worker.ensure_running()  # It renews the lease, where no lifespan has started it.
     if identity.operation == "threads.retry_after_item" and recorder.prompt_id:
         Turn.objects.of_thread(turn).filter(
             messages__kind=Message.Kind.PROMPT,

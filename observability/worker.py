@@ -39,6 +39,11 @@ class Worker:
     """The loop, without its thread: tests drive it with ``run_once``."""
 
     def __init__(self) -> None:
+        # Late, since it brings the ChatKit SDK, which takes a second. And here rather than in the
+        # thread: a process that forks while a thread imports has children that can't import.
+        from . import turns
+
+        self._turns = turns
         self.courier = Courier(between=self._renew_leases_if_due)
         self._wake = threading.Event()
         self._stop_tick: float | None = None
@@ -78,20 +83,16 @@ class Worker:
     def _renew_leases_if_due(self) -> None:
         now = time.monotonic()
         if now >= self._renew_tick:
-            from . import turns  # Late: it brings the ChatKit SDK, and that takes a second.
-
             # First as if it failed: then soon again, but not at every turn of the loop.
             self._renew_tick = now + POLL_SECONDS
-            turns.renew_live_leases()
+            self._turns.renew_live_leases()
             self._renew_tick = now + conf().observability_lease_seconds / 3
 
     def _sweep_if_due(self) -> None:
         now = time.monotonic()
         if now >= self._sweep_tick:
-            from . import turns
-
             self._sweep_tick = now + conf().observability_lease_seconds
-            turns.sweep()
+            self._turns.sweep()
 
     def _sleep(self) -> None:
         """Wait to be woken, at most a poll; polls grow rare while there is nothing to do."""

@@ -1,7 +1,8 @@
-"""A small real ChatKit client: it signs in, asks, decodes every event, and can go away at any point."""
+"""A small real ChatKit client: signs in, asks, decodes every event, goes away at any point."""
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import uuid
@@ -73,16 +74,18 @@ class ChatClient:
         return {
             "Content-Type": "application/json",
             "X-ChatKit-Session": self.session_id,
-            "X-CSRFToken": self.http.cookies.get("csrftoken", ""),
+            "X-CSRFToken": self.http.cookies.get("csrftoken") or "",
         }
 
     def post(self, operation: str, params: dict[str, Any], **headers: str) -> httpx.Response:
         """The whole answer to a request; ``headers`` are named with underscores."""
-        return self.http.post(
-            "/chatkit",
-            json={"type": operation, "params": params},
-            headers={**self.headers, **_named(headers)},
-        )
+        return self.send(request(operation, params), **headers)
+
+    def send(
+        self, content: bytes | Iterator[bytes], path: str = "/chatkit", **headers: str
+    ) -> httpx.Response:
+        """The whole answer to any body, also one that ChatKit knows nothing of."""
+        return self.http.post(path, content=content, headers={**self.headers, **_named(headers)})
 
     @contextmanager
     def ask(self, text: str, thread_id: str | None = None, **headers: str) -> Iterator[Stream]:
@@ -94,7 +97,7 @@ class ChatClient:
         with self.http.stream(
             "POST",
             "/chatkit",
-            json={"type": operation, "params": params},
+            content=request(operation, params),
             headers={**self.headers, **_named(headers)},
         ) as response:
             assert response.status_code == 200, response.read()
@@ -114,6 +117,8 @@ class Stream:
         self.response = response
         self.thread_id = thread_id or ""
         self.events: list[ThreadStreamEvent] = []
+        self.frames: list[dict[str, Any]] = []
+        """The same as they came, as plain JSON."""
         self._lines = response.iter_lines()
 
     def __iter__(self) -> Iterator[ThreadStreamEvent]:
@@ -124,6 +129,7 @@ class Stream:
             assert field == "data", line
             assert next(self._lines) == "", "A frame is one line of data and an empty one."
             event = _adapter.validate_json(data)
+            self.frames.append(json.loads(data))
             self.events.append(event)
             if isinstance(event, ThreadCreatedEvent):
                 self.thread_id = event.thread.id
@@ -134,7 +140,7 @@ class Stream:
             pass
 
     def until(self, is_it: Callable[[ThreadStreamEvent], bool], times: int = 1) -> Self:
-        """Read up to the event of that kind, the ``times``-th. Raises AssertionError without one."""
+        """Read up to the ``times``-th event of that kind. Raises AssertionError without one."""
         for event in self:
             times -= is_it(event)
             if times == 0:
@@ -145,7 +151,7 @@ class Stream:
         return self.until(is_text, deltas)
 
     def leave(self, *, abruptly: bool = False) -> None:
-        """Close the connection in mid-stream; ``abruptly`` with a reset, as a lost network does it."""
+        """Close the connection in mid-stream; ``abruptly`` with a reset, like a lost network."""
         if abruptly:
             raw: socket.socket = self.response.extensions["network_stream"].get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -168,6 +174,11 @@ class Stream:
     @property
     def types(self) -> list[str]:
         return [event.type for event in self.events]
+
+
+def request(operation: str, params: dict[str, Any]) -> bytes:
+    """A request's body."""
+    return json.dumps({"type": operation, "params": params}).encode()
 
 
 def message(text: str) -> dict[str, Any]:

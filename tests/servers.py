@@ -25,22 +25,27 @@ import psycopg
 from psycopg.rows import dict_row
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 STOP_SECONDS = 15.0
-GRACEFUL_SECONDS = 1
+UVICORN_ARGUMENTS = (
+    "chatsite.asgi:application",
+    "--host=127.0.0.1",
+    "--no-access-log",
+    "--timeout-graceful-shutdown=1",
+)
+SECRET_KEY = "for these tests only, for as long as they run"
 PASSWORD = "correct horse battery"
 
 T = TypeVar("T")
 
-# Who is there. The hashes are weak on purpose: a strong one is half a second for every sign-in.
 _PREPARE = """
 import django
 django.setup()
-from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
-password = PBKDF2PasswordHasher().encode({password!r}, "salt", iterations=1)
+password = make_password({password!r})
 for name in ("alice", "bob"):
     User.objects.create(username=name, password=password)
 User.objects.create(username="operator", password=password, is_staff=True, is_superuser=True)
@@ -71,7 +76,7 @@ class Server:
         return self.database.query(sql, *values)
 
     def wait_for_row(self, sql: str, *values: object, timeout: float = 10.0) -> dict[str, Any]:
-        """The only row of a query, as soon as it is there. Raises AssertionError after ``timeout``."""
+        """The only row of a query, once it is there. Raises AssertionError after ``timeout`` s."""
         rows = wait_until(lambda: self.query(sql, *values), timeout, f"{sql} {values}")
         assert len(rows) == 1, rows
         return rows[0]
@@ -96,9 +101,7 @@ class Server:
         port = str(urlsplit(self.url).port or 0)
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "uvicorn", "chatsite.asgi:application"]
-                + ["--host", "127.0.0.1", "--port", port, "--no-access-log"]
-                + ["--timeout-graceful-shutdown", str(GRACEFUL_SECONDS)],
+                [sys.executable, "-m", "uvicorn", *UVICORN_ARGUMENTS, "--port", port],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -148,7 +151,7 @@ class Server:
 def django_server(
     tmp_path: Path, *, settings_module: str = "chatsite.settings", **env: str
 ) -> Iterator[Server]:
-    """A running site for as long as the block runs, with alice, bob and an operator in its database.
+    """A running site for as long as the block runs; alice, bob and operator may sign in.
 
     ``env`` is added to the process' environment.
     """
@@ -157,7 +160,7 @@ def django_server(
         **os.environ,
         "DATABASE_URL": database.url,
         "DJANGO_DEBUG": "1",
-        "DJANGO_SECRET_KEY": "for these tests only",
+        "DJANGO_SECRET_KEY": SECRET_KEY,
         "DJANGO_SETTINGS_MODULE": settings_module,
         **env,
     }
@@ -179,11 +182,13 @@ def wait_until(probe: Callable[[], T], timeout: float, what: str) -> T:
     return value
 
 
-# -- databases ---------------------------------------------------------------------------------------
+# -- databases -------------------------------------------------------------------------------------
 
 
 class Database:
     """A migrated SQLite file."""
+
+    _tables = "select name from sqlite_master where type = 'table'"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -194,10 +199,16 @@ class Database:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(sql.replace("%s", "?"), values)]
 
+    def contents(self) -> str:
+        """Every value of every row of every table, as text to search in."""
+        tables = [row["name"] for row in self.query(self._tables)]
+        rows = [row for table in tables for row in self.query(f'select * from "{table}"')]  # noqa: S608
+        return "\n".join(str(value) for row in rows for value in row.values())
+
     def connections(self, pid: int) -> int:
         """How many connections the process holds: the files that it has open, where Linux tells."""
-        opened = (Path(f"/proc/{pid}/fd") / name for name in os.listdir(f"/proc/{pid}/fd"))
-        return sum(_target(each) == str(self._path) for each in opened)
+        opened = Path(f"/proc/{pid}/fd").iterdir()
+        return sum(_target(each) == self._path for each in opened)
 
     def drop(self) -> None:
         """The file goes with the test's folder."""
@@ -205,6 +216,8 @@ class Database:
 
 class PostgresDatabase(Database):
     """A migrated database of the server that the suite runs on."""
+
+    _tables = "select tablename as name from pg_tables where schemaname = 'public'"
 
     def __init__(self, server_url: str, name: str) -> None:
         self._server_url = server_url
@@ -260,6 +273,7 @@ def _template() -> Database:
             **os.environ,
             "DATABASE_URL": template.url,
             "DJANGO_DEBUG": "1",
+            "DJANGO_SECRET_KEY": SECRET_KEY,
             "DJANGO_SETTINGS_MODULE": "chatsite.settings",
         },
     )
@@ -271,9 +285,9 @@ def _on_postgres(server_url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def _target(link: Path) -> str:
-    """What a link points to; empty where it went away meanwhile."""
+def _target(link: Path) -> Path | None:
+    """What a link points to; None where it went away meanwhile."""
     try:
-        return os.readlink(link)
+        return link.readlink()
     except FileNotFoundError:
-        return ""
+        return None

@@ -105,7 +105,8 @@ def chatkit(context: Context, **arguments: Any) -> dict[str, Any]:
     with translation.override(locale):
         bidi = translation.get_language_bidi()
         if config.client == "builtin":
-            login = f"{resolve_url(settings.LOGIN_URL)}?{urlencode({'next': request.path})}"
+            here = urlencode({"next": request.get_full_path()})
+            login = f"{resolve_url(settings.LOGIN_URL)}?{here}"
             labels = {name: str(label) for name, label in LABELS.items()}
             data["builtin"] = {"labels": labels, "loginUrl": login}
     return {

@@ -16,9 +16,13 @@ from django.utils import timezone
 
 from chatkit_endpoint.context import RequestContext
 from chatkit_endpoint.models import Attachment, Thread, ThreadItem
+from chatkit_endpoint.retention import PurgeSummary
 from observability.models import Delivery, Message, Turn
 
 LONG_AGO = timezone.now() - timedelta(days=100)
+A_MONTH_AGO = timezone.now() - timedelta(days=30)
+ONE = PurgeSummary(threads=1, items=2, attachments=1, files=1, turns=1)
+"""What goes with a conversation as :func:`plant` makes it."""
 
 
 @dataclass(kw_only=True)
@@ -140,10 +144,42 @@ def plant_turn(
     return turn
 
 
+def plant_many(user: Any, count: int, *, turns: int = 1) -> None:
+    """Threads with keys ``thr_0`` and so on, of an item each, long ago, without marks or files."""
+    owner = {"user": user, "owner_key": f"user:{user.pk}"}
+    threads = Thread.objects.bulk_create(
+        Thread(key=f"thr_{number}", payload="{}", created_at=LONG_AGO, updated_at=LONG_AGO, **owner)
+        for number in range(count)
+    )
+    ThreadItem.objects.bulk_create(
+        ThreadItem(thread=thread, key="msg_1", payload="{}", created_at=LONG_AGO)
+        for thread in threads
+    )
+    Turn.objects.bulk_create(
+        Turn(
+            thread_id=thread.key,
+            status=Turn.Status.COMPLETED,
+            prompt="Hello",
+            started_at=LONG_AGO,
+            **owner,
+        )
+        for thread in threads
+        for _ in range(turns)
+    )
+
+
 def found(marks: Iterable[str], media: Path) -> set[str]:
     """Which of these marks any column of any table, any file or any file's name still holds."""
     haystack = "\n".join([*_all_columns(), *_all_files(media)])
     return {mark for mark in marks if mark in haystack}
+
+
+def is_whole(conversation: Conversation, media: Path) -> bool:
+    return found(conversation.marks.values(), media) == set(conversation.marks.values())
+
+
+def is_gone(conversation: Conversation, media: Path) -> bool:
+    return not found(conversation.marks.values(), media)
 
 
 def rows_of_all_tables() -> dict[str, set[tuple[Any, ...]]]:

@@ -19,6 +19,7 @@ from observability import outbox
 from observability.models import Delivery, Message, Turn
 
 PROJECT = Path(__file__).resolve().parents[2]
+PROCESS_SECONDS = 60
 STARTED = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
 
@@ -65,12 +66,11 @@ def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-def run_python(code: str, *, timeout: float = 60.0, **environment: str) -> float:
-    """Run the code in a process of its own, on this test's database; returns its seconds.
+def run_python(code: str, **environment: str) -> str:
+    """Run the code in a process of its own, on this test's database; returns what it printed.
 
     Fails the test with what it wrote if it does not end well.
     """
-    started = time.monotonic()
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT,
@@ -82,11 +82,11 @@ def run_python(code: str, *, timeout: float = 60.0, **environment: str) -> float
         },
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=PROCESS_SECONDS,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    return time.monotonic() - started
+    return ended.stdout
 
 
 def database_url() -> str:

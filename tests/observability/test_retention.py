@@ -6,13 +6,15 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from chatkit.types import AssistantMessageContent, AssistantMessageItem, ThreadItemDoneEvent
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from observability import outbox, retention
+from observability import outbox, retention, turns
 from observability.models import Delivery, Message, Turn
+from observability.recorder import Identity, TurnRecorder
 from observability.retention import purge_text
 from tests.observability.helpers import add_message, make_turn
 
@@ -90,6 +92,35 @@ def test_an_owner_who_deletes_is_not_kept_waiting_by_a_running_turn() -> None:
     assert turn.is_text_purged
 
 
+@pytest.mark.parametrize("was_swept", [False, True])
+def test_a_turn_that_settles_after_its_purge_brings_no_text_back(was_swept: bool) -> None:
+    """Its owner deleted meanwhile; or it was swept as interrupted, purged, and came back."""
+    recorder = TurnRecorder(thread_id="thr_1", identity=Identity(owner_key="user:7"))
+    recorder.observe(an_answer("Noon."))
+    turns.open_turn(recorder)
+    if was_swept:
+        Turn.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
+        assert turns.sweep() == 1
+    assert purge_text(Turn.objects.all(), even_running=True) == 1
+    recorder.finish(ValueError("No more."))
+    turns.settle_turn(recorder)
+    turn = Turn.objects.get()
+    assert texts(turn) == []
+    assert (turn.status, turn.error_code) == (Turn.Status.FAILED, "ValueError")
+    assert turn.total_ms is not None
+
+
+def an_answer(text: str) -> ThreadItemDoneEvent:
+    return ThreadItemDoneEvent(
+        item=AssistantMessageItem(
+            id="msg_1",
+            thread_id="thr_1",
+            created_at=timezone.now(),
+            content=[AssistantMessageContent(text=text)],
+        )
+    )
+
+
 def test_what_was_to_be_sent_is_settled_as_purged() -> None:
     turn = make_turn()
     pending, leased = make_delivery(turn), make_delivery(turn, State.LEASED)
@@ -130,28 +161,28 @@ def test_a_second_purge_finds_nothing_to_do() -> None:
 
 def test_it_takes_a_slice_and_a_queryset_of_turns_with_text() -> None:
     """What it blanks no longer matches the caller's own condition."""
-    turns = [make_turn() for _ in range(3)]
-    for turn in turns:
+    made = [make_turn() for _ in range(3)]
+    for turn in made:
         add_message(turn, Message.Kind.RESPONSE, "Noon.")
     assert purge_text(Turn.objects.with_text().order_by("pk")[:2]) == 2
-    assert [bool(texts(turn)) for turn in turns] == [False, False, True]
+    assert [bool(texts(turn)) for turn in made] == [False, False, True]
 
 
 def test_it_is_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is lost of any turn when the last statement fails."""
     monkeypatch.setattr(retention, "IDS_AT_ONCE", 1)
-    turns = [make_turn() for _ in range(2)]
-    for turn in turns:
+    made = [make_turn() for _ in range(2)]
+    for turn in made:
         add_message(turn, Message.Kind.RESPONSE, "Noon.")
 
     def fail_on_last(execute, sql, params, many, context):
-        if sql.startswith("UPDATE") and turns[-1].pk in params and "prompt" in sql:
+        if sql.startswith("UPDATE") and made[-1].pk in params and "prompt" in sql:
             raise KeyboardInterrupt
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(fail_on_last), pytest.raises(KeyboardInterrupt):
         purge_text(Turn.objects.all())
-    assert [len(texts(turn)) for turn in turns] == [3, 3]
+    assert [len(texts(turn)) for turn in made] == [3, 3]
 
 
 def test_its_queries_do_not_grow_with_the_turns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ It can be told how to answer, also badly, and keeps what it was sent.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest import mock
 from urllib.parse import parse_qs, urlsplit
 
 RESOLVER_PATH = "/api/resolveapikeys"
@@ -206,6 +208,12 @@ def anosys_standin(
 ) -> Iterator[AnosysStandin]:
     """Serve for as long as the block runs."""
     standin = AnosysStandin(api_key, ingestion_path)
+    # A proxy that the machine may need for the outside is not asked for what is on loopback.
+    with mock.patch.dict(os.environ, {"no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}):
+        yield from _serve(standin)
+
+
+def _serve(standin: AnosysStandin) -> Iterator[AnosysStandin]:
     server = _Server(standin)
     standin.port = server.server_port
     thread = threading.Thread(

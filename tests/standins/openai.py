@@ -1,12 +1,15 @@
-"""A stand-in for OpenAI on loopback: a real HTTP server that plays ``POST /v1/responses``, streamed.
+"""A stand-in for OpenAI on loopback: a real HTTP server that plays ``POST /v1/responses``.
 
-A model with a thought, a tool and an answer; it can also fail in each way that the real one does. It
-keeps the requests that it got.
+It streams a model with a thought, a tool and an answer, and can also fail in each way that the real
+one does. It keeps the requests that it got. As ``HTTPS_PROXY`` it also hears, and refuses, what
+would go to the real one.
 """
 
 from __future__ import annotations
 
 import json
+import select
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -38,8 +41,8 @@ class Play:
     """Call the tool, where it is offered and has not been called since the prompt."""
     tool_arguments: str = '{"time_zone": "Europe/Berlin"}'
     seconds_per_delta: float = 0.0
-    hangs_after: int | None = None
-    """Say nothing more after so many events, and keep the connection."""
+    hangs_after: str = ""
+    """Say nothing more after the first event of this type, until the reader goes away."""
     fails: str = ""
     """End with ``response.failed`` and this message, after the text."""
     status: int = 200
@@ -68,7 +71,12 @@ class OpenAIStandin:
     @property
     def base_url(self) -> str:
         """For ``OPENAI_BASE_URL``."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{self.url}/v1"
+
+    @property
+    def url(self) -> str:
+        """For ``HTTPS_PROXY``."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def bodies(self) -> list[dict[str, Any]]:
@@ -97,6 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.standin.requests.append(Request(method="GET", path=self.path, body={}))
         self._refuse(404, "Not found")
 
+    def do_CONNECT(self) -> None:
+        self.server.standin.requests.append(Request(method="CONNECT", path=self.path, body={}))
+        self._refuse(403, "Nothing leaves this machine")
+
     def _refuse(self, status: int, text: str) -> None:
         error = {"message": text, "type": "server_error", "param": None, "code": "server_error"}
         content = json.dumps({"error": error}).encode()
@@ -115,16 +127,23 @@ class _Handler(BaseHTTPRequestHandler):
         closing = self.server.standin.closing
         try:
             for number, event in enumerate(_events(body, play)):
-                if number == play.hangs_after:
-                    closing.wait()
                 if "delta" in event and play.seconds_per_delta:
                     closing.wait(play.seconds_per_delta)
                 data = json.dumps({**event, "sequence_number": number})
                 self._chunk(f"event: {event['type']}\ndata: {data}\n\n".encode())
+                if event["type"] == play.hangs_after:
+                    self._hang()
             self._chunk(b"")
         except ConnectionError:
             self.server.standin.lost_clients += 1
             self.close_connection = True
+
+    def _hang(self) -> None:
+        """Wait for the end of the connection, which is all that its reader may still send."""
+        while not self.server.standin.closing.wait(0.02):
+            is_told, _, _ = select.select([self.connection], [], [], 0)
+            if is_told and not self.connection.recv(1, socket.MSG_PEEK):
+                raise ConnectionAbortedError
 
     def _chunk(self, content: bytes) -> None:
         self.wfile.write(b"%x\r\n%b\r\n" % (len(content), content))
@@ -165,7 +184,7 @@ def openai_standin() -> Iterator[OpenAIStandin]:
         thread.join(5)
 
 
-# -- what the model says -----------------------------------------------------------------------------
+# -- what the model says ---------------------------------------------------------------------------
 
 
 def _events(body: dict[str, Any], play: Play) -> Iterator[Event]:

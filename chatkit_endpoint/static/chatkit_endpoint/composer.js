@@ -57,7 +57,12 @@ export class Composer {
     this.send.hidden = busy && stoppable;
     this.stop.hidden = !this.send.hidden;
     // The button that had the focus may just have gone.
-    if (focused) this.input.focus();
+    if (focused) this.offerFocus();
+  }
+
+  /** Have the next key written here; but no on-screen keyboard pop up that nobody asked for. */
+  offerFocus() {
+    if (!matchMedia('(pointer: coarse)').matches) this.input.focus();
   }
 
   /** @param {string | null} reason why nothing can be written here; null: it can */

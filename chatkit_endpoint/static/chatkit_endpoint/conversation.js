@@ -76,7 +76,7 @@ export class Conversation {
     this.hideHistory();
     if (threadId === null) this.#show(new Thread());
     else await this.#load(threadId).catch((error) => this.#fail(error, () => this.switchTo(threadId)));
-    this.view.composer.input.focus();
+    this.view.composer.offerFocus();
   }
 
   async reload() {

@@ -85,7 +85,7 @@ class ChatKitElement extends HTMLElement {
       this.#ready.view.node.hidden = false;
       this.#ready.view.scrollToEnd();
       this.emit('ready');
-      if (this.hasAttribute('autofocus')) this.focusComposer();
+      if (this.hasAttribute('autofocus')) this.#ready.view.composer.offerFocus();
     };
     root.append(sheet, view.node);
   }

@@ -25,7 +25,7 @@ export class HistoryPanel {
     this.close = iconButton('close', labels.close, { class: 'quiet', onclick: close });
     const panel = h(
       'section',
-      { class: 'history', role: 'dialog', 'aria-modal': 'true', 'aria-label': labels.history },
+      { class: 'history', role: 'dialog', 'aria-label': labels.history },
       h('header', {}, h('h2', {}, labels.history), this.close),
       h('div', { class: 'scroll' }, this.#list, this.#note, this.more),
     );

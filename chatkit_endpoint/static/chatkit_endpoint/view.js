@@ -45,8 +45,7 @@ export class View {
     const locale = knownLocale(options.locale);
     this.#labels = labels;
     this.#itemContext = { labels, locale, copy: (/** @type {Item} */ item) => conversation.copy(item) };
-    this.#fixedTitle = header.title?.text;
-    this.#title.hidden = header.title?.enabled === false;
+    this.#fixedTitle = header.title?.enabled === false ? '' : header.title?.text;
     this.#start = startScreenNode(startScreen, labels, conversation);
     this.#log.ariaLabel = labels.conversation;
     this.historyButton = iconButton('history', labels.history, {
@@ -103,6 +102,7 @@ export class View {
   describe(thread) {
     const closed = thread.status.type !== 'active';
     setText(this.#title, this.#fixedTitle ?? thread.title);
+    this.#title.hidden = !this.#title.textContent;
     this.#start.hidden = thread.id !== null || thread.items.size > 0;
     this.composer.setClosed(closed ? thread.status.reason || this.#labels.closed : null);
   }
@@ -134,6 +134,7 @@ export class View {
 
   /** A thread is being fetched. */
   setLoading() {
+    this.clearNotices();
     this.setBusy(true, false);
     this.setStatus(this.#labels.loading);
     this.#start.hidden = true;

@@ -1,0 +1,315 @@
+"""Threads in Django's admin."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+
+from chatkit_endpoint import admin as thread_admin
+from chatkit_endpoint.models import Attachment, Thread, ThreadItem
+from observability.models import Message, Turn
+from tests.factories import (
+    make_answer,
+    make_item,
+    make_operator,
+    make_prompt,
+    make_thread,
+    make_turn,
+    make_user,
+)
+from tests.pages import Page, html
+
+pytestmark = pytest.mark.django_db
+
+THREADS = "/admin/chatkit_endpoint/thread/"
+HOSTILE = (
+    '</pre></details></div><script>alert(1)</script>"><img src=x onerror=alert(1)> \u202egpj\x07'
+)
+
+
+@pytest.fixture
+def admin(client: Client) -> Client:
+    """The browser of an operator who may do everything."""
+    client.force_login(make_operator())
+    return client
+
+
+def page_of(thread: Thread) -> str:
+    return reverse("admin:chatkit_endpoint_thread_change", args=(thread.pk,))
+
+
+# -- the list --------------------------------------------------------------------------------------
+
+
+def test_the_list_shows_whose_each_thread_is_and_how_long(admin: Client) -> None:
+    thread = make_thread("About time", user=make_user("vera"))
+    for _ in range(3):
+        make_prompt(thread, "Hello")
+    make_thread("")
+    page = html(admin, THREADS)
+    assert "<bdi>About time</bdi>" in page
+    assert "<bdi>vera</bdi>" in page
+    assert '<td class="field-shown_items">3</td>' in page
+    assert '<td class="field-shown_items">0</td>' in page
+    assert "<bdi>(untitled)</bdi>" in page
+    assert "<bdi>guest:1</bdi>" in page
+
+
+def test_the_list_takes_as_many_queries_for_many_threads_as_for_one(
+    admin: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    make_prompt(make_thread(user=make_user()), "Hello")
+    # Session, operator, the count and the page.
+    with django_assert_num_queries(4) as queries:
+        html(admin, THREADS)
+    assert not any('"chatkit_endpoint_thread"."payload"' in query["sql"] for query in queries)
+    for number in range(30):
+        make_prompt(make_thread(user=make_user(f"v{number}")), "Hello")
+    with django_assert_num_queries(4):
+        html(admin, THREADS)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"q": "weather"}, {"Weather"}),
+        ({"q": "vera"}, {"Time"}),
+        ({"q": "thr_weather"}, {"Weather"}),
+        ({"owner_key": "guest:2"}, {"Weather"}),
+        ({"q": "neither"}, set()),
+    ],
+)
+def test_the_list_is_searched_and_narrowed(
+    admin: Client, query: dict[str, Any], found: set[str]
+) -> None:
+    make_thread("Time", user=make_user("vera"))
+    make_thread("Weather", key="thr_weather", owner_key="guest:2")
+    threads = admin.get(THREADS, query).context["cl"].result_list
+    assert {thread.title for thread in threads} == found
+
+
+def test_the_list_is_filtered_by_when_it_was_last_written_in(admin: Client) -> None:
+    make_thread("Old", updated_at=timezone.now() - timedelta(days=60))
+    fresh = make_thread("Fresh")
+    since = str(timezone.now() - timedelta(days=7))
+    threads = admin.get(THREADS, {"updated_at__gte": since}).context["cl"].result_list
+    assert list(threads) == [fresh]
+
+
+def test_an_empty_list_says_why(admin: Client) -> None:
+    assert "Nobody has started a conversation yet." in html(admin, THREADS)
+    assert "Nothing matches." in html(admin, THREADS, q="weather")
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+
+def test_a_thread_reads_like_a_conversation(admin: Client) -> None:
+    thread = make_thread("About time", user=make_user("vera"))
+    make_prompt(thread, "What time is it?")
+    task = {"type": "thought", "title": None, "content": "Look at the clock."}
+    make_item(thread, "workflow", workflow={"type": "reasoning", "tasks": [task]})
+    make_answer(thread, "Noon.")
+    make_item(thread, "widget", widget={"type": "Card", "size": "lg"})
+    page = html(admin, page_of(thread))
+    texts = ("About time", "What time is it?", "Look at the clock.", "Noon.", "Widget", "Card")
+    positions = [page.index(text) for text in texts]
+    assert positions == sorted(positions)
+    assert '<details class="obs-folded"><summary>Thought' in page
+
+
+def test_a_thread_leads_to_its_turns(admin: Client) -> None:
+    thread = make_thread()
+    turn = make_turn(thread_id=thread.key)
+    make_turn(thread_id="thr_other")
+    url = admin.get(page_of(thread)).context["turns_url"]
+    assert url in html(admin, page_of(thread))
+    assert list(admin.get(url).context["cl"].result_list) == [turn]
+
+
+def test_a_long_thread_comes_in_pages_of_constant_cost(
+    admin: Client,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(thread_admin, "ITEMS_PER_PAGE", 2)
+    thread = make_thread(user=make_user())
+    for number in range(5):
+        make_prompt(thread, f"prompt {number}")
+    # Session, operator; thread, user, the count and the page of items.
+    with django_assert_num_queries(6):
+        first = html(admin, page_of(thread))
+    assert "prompt 1" in first
+    assert "prompt 2" not in first
+    assert '<a rel="next" href="?p=2">' in first
+    last = html(admin, page_of(thread), p="3")
+    assert "prompt 4" in last
+    assert "Page 3 of 3" in last
+    assert 'rel="next"' not in last
+    assert "prompt 4" in html(admin, page_of(thread), p="999")
+
+
+def test_an_empty_thread_says_so(admin: Client) -> None:
+    assert "Nothing has been written in this thread." in html(admin, page_of(make_thread()))
+
+
+def pages_with(client: Client, text: str, *, key: str) -> list[str]:
+    """The pages of a thread that has this text everywhere."""
+    thread = make_thread(text, user=make_user(text[:150]), tenant=text, key=key)
+    attachment = {"id": "atc_1", "name": text, "mime_type": "image/png"}
+    make_prompt(thread, text, quoted_text=text, attachments=[attachment])
+    make_answer(thread, text)
+    make_item(thread, "task", task={"title": text, "content": text})
+    make_item(thread, "widget", widget={text: text}, copy_text=text)
+    make_item(thread, text[:64], more=text)
+    urls = (THREADS, page_of(thread), f"{THREADS}{thread.pk}/delete/")
+    pages = [html(client, url) for url in urls]
+    Thread.objects.all().delete()
+    return pages
+
+
+def test_no_text_adds_an_element_or_an_attribute_to_any_page(admin: Client) -> None:
+    harmless = pages_with(admin, "harm " * 20, key="harm " * 20)
+    hostile = pages_with(admin, HOSTILE, key=HOSTILE)
+    assert [Page(page).elements for page in hostile] == [Page(page).elements for page in harmless]
+
+
+def test_characters_that_turn_text_around_reach_no_page(admin: Client) -> None:
+    for page in pages_with(admin, HOSTILE, key="thr_1"):
+        assert "\u202e" not in page
+        assert "\x07" not in page
+
+
+# -- who may do what, and deleting -----------------------------------------------------------------
+
+
+def test_nobody_adds_or_changes_a_thread(admin: Client) -> None:
+    thread = make_thread()
+    assert admin.get(f"{THREADS}add/").status_code == 403
+    assert admin.post(page_of(thread), {"title": "changed"}).status_code == 403
+
+
+def test_who_may_only_view_sees_no_way_to_delete(client: Client) -> None:
+    thread = make_thread()
+    client.force_login(make_operator("chatkit_endpoint.view_thread"))
+    page = html(client, page_of(thread))
+    assert "delete/" not in page
+    assert "/turn/" not in page
+    assert client.post(f"{THREADS}{thread.pk}/delete/", {"post": "yes"}).status_code == 403
+    delete_selected(client, thread)
+    assert Thread.objects.exists()
+
+
+def conversation(storage_name: str = "chatkit/notes.txt") -> Thread:
+    """A thread with an item, a file and a turn, all with text."""
+    thread = make_thread("Secret title", user=make_user(f"visitor of {storage_name}"))
+    make_prompt(thread, "Secret prompt")
+    name = default_storage.save(storage_name, ContentFile(b"secret bytes"))
+    Attachment.objects.create(
+        key=f"atc_{thread.key}",
+        thread=thread,
+        owner_key=thread.owner_key,
+        name="secret.txt",
+        mime_type="text/plain",
+        file=name,
+        payload="{}",
+    )
+    make_turn("Secret prompt", "Secret answer", thread_id=thread.key, owner_key=thread.owner_key)
+    return thread
+
+
+def delete_selected(client: Client, *threads: Thread) -> None:
+    client.post(
+        THREADS,
+        {
+            "action": "delete_selected",
+            "_selected_action": [thread.pk for thread in threads],
+            "post": "yes",
+        },
+    )
+
+
+def assert_nothing_is_left() -> None:
+    assert not Thread.objects.exists()
+    assert not ThreadItem.objects.exists()
+    assert not Attachment.objects.exists()
+    assert not Message.objects.exists()
+    for turn in Turn.objects.all():
+        assert (turn.prompt, turn.response) == ("", "")
+        assert turn.text_purged_at is not None
+
+
+@pytest.fixture
+def files(settings: Any, tmp_path: Any) -> Any:
+    settings.MEDIA_ROOT = tmp_path
+    return tmp_path
+
+
+# Deleting commits batch by batch: a test must not wrap it in a transaction of its own.
+@pytest.mark.django_db(transaction=True)
+def test_deleting_a_thread_leaves_nothing_of_the_conversation(client: Client, files: Any) -> None:
+    client.force_login(make_operator())
+    thread = conversation()
+    asked = html(client, f"{THREADS}{thread.pk}/delete/")
+    for counted in ("Threads: 1", "Items: 1", "Attachments: 1", "Texts of turns: 1"):
+        assert counted in asked
+    response = client.post(f"{THREADS}{thread.pk}/delete/", {"post": "yes"}, follow=True)
+    assert "was deleted successfully" in response.content.decode()
+    assert_nothing_is_left()
+    assert not [path for path in files.rglob("*") if path.is_file()]
+    entry = LogEntry.objects.get()
+    assert (entry.object_repr, entry.user.get_username()) == (thread.key, "otto")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleting_many_threads_leaves_nothing_of_them(client: Client, files: Any) -> None:
+    client.force_login(make_operator())
+    threads = [conversation(f"chatkit/{number}.txt") for number in range(3)]
+    delete_selected(client, *threads)
+    assert_nothing_is_left()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deleting_some_threads_leaves_the_others(client: Client, files: Any) -> None:
+    client.force_login(
+        make_operator("chatkit_endpoint.view_thread", "chatkit_endpoint.delete_thread")
+    )
+    gone, kept = conversation("chatkit/a.txt"), conversation("chatkit/b.txt")
+    delete_selected(client, gone)
+    assert Thread.objects.get() == kept
+    assert ThreadItem.objects.get().thread == kept
+    assert Turn.objects.with_text().get().thread_id == kept.key
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_thread_with_a_running_turn_is_deleted_too(client: Client, files: Any) -> None:
+    client.force_login(make_operator())
+    thread = conversation()
+    make_turn(status="running", thread_id=thread.key, owner_key=thread.owner_key)
+    client.post(f"{THREADS}{thread.pk}/delete/", {"post": "yes"})
+    assert_nothing_is_left()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_resists_is_told(
+    client: Client, files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.force_login(make_operator())
+    thread = conversation()
+
+    def resist(name: str) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(default_storage, "delete", resist)
+    response = client.post(f"{THREADS}{thread.pk}/delete/", {"post": "yes"}, follow=True)
+    assert "1 file could not be deleted." in response.content.decode()
+    assert not Thread.objects.exists()

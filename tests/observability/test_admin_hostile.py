@@ -1,0 +1,87 @@
+"""Hostile text in Django's admin."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from observability.models import Delivery, Turn
+from tests.factories import make_delivery, make_operator, make_turn
+from tests.pages import Page, html
+
+pytestmark = pytest.mark.django_db
+
+TURNS = "/admin/observability/turn/"
+DELIVERIES = "/admin/observability/delivery/"
+HOSTILE = (
+    "</p></div></details></textarea><script>alert(1)</script>"
+    '"><img src=x onerror=alert(1)> javascript:alert(1) {{ 7|add:7 }} %s \u202egpj.exe\x07 '
+)
+
+
+@pytest.fixture
+def admin(client: Client) -> Client:
+    """The browser of an operator who may do everything."""
+    client.force_login(make_operator())
+    return client
+
+
+SHARED_TEXTS = {
+    "owner_key": 128,
+    "tenant": 128,
+    "session_id": 128,
+    "thread_id": 128,
+    "request_id": 128,
+    "model": 128,
+    "error_code": 128,
+    "operation": 64,
+    "locale": 35,
+    "error_message": 500,
+}
+
+
+def pages_with(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """The pages of two turns and a delivery that have this text everywhere."""
+    Turn.objects.all().delete()
+    Delivery.objects.all().delete()
+    user = User.objects.create(username=text[:150])
+    shared: dict[str, Any] = {name: text[:length] for name, length in SHARED_TEXTS.items()}
+    failed = Turn.Status.FAILED
+    make_turn(text, text, user=user, age=timedelta(minutes=9), **shared)
+    turn = make_turn(text, text, thought=text, user=user, status=failed, **shared)
+    delivery = make_delivery(
+        turn, state=Delivery.State.DEAD, last_error=text[:200], destination=text[:32]
+    )
+    given = {name: shared[name] for name in ("thread_id", "session_id", "owner_key")}
+    return [
+        (TURNS, {}),
+        (TURNS, {"q": text[:20]}),
+        (TURNS, {"user": user.pk, **given}),
+        (TURNS, {"q": "nothing " + text}),
+        (reverse("admin:observability_turn_change", args=(turn.pk,)), {}),
+        (DELIVERIES, {}),
+        (reverse("admin:observability_delivery_change", args=(delivery.pk,)), {}),
+        ("/admin/observability/dashboard/", {}),
+    ]
+
+
+def test_no_text_adds_an_element_or_an_attribute_to_any_page(admin: Client) -> None:
+    harmless = [Page(html(admin, url, **query)).elements for url, query in pages_with("harm " * 99)]
+    for (url, query), expected in zip(pages_with(HOSTILE * 3), harmless, strict=True):
+        assert Page(html(admin, url, **query)).elements == expected, url
+
+
+def test_characters_that_turn_text_around_reach_no_page(admin: Client) -> None:
+    pages = pages_with(HOSTILE)
+    # A name from the settings, which the sidebar lists as it is.
+    Delivery.objects.update(destination="anosys")
+    for url, query in pages:
+        if not query:  # The operator's own words come back to them.
+            page = html(admin, url, **query)
+            assert "\u202e" not in page, url
+            assert "\x07" not in page, url
