@@ -20,7 +20,7 @@ class Conf:
     chatkit_model: str = "gpt-5-mini"
     chatkit_reasoning_summary: Literal["", "auto", "concise", "detailed"] = "auto"
     """How a reasoning model of OpenAI is asked to tell its thoughts; empty: not at all."""
-    chatkit_client: Literal["", "builtin", "openai"] = ""
+    chatkit_client: str = ""
     """The browser's element; empty: OpenAI's where there is a domain key, else the built-in one."""
     chatkit_domain_key: str = ""
     chatkit_script_url: str = "https://cdn.platform.openai.com/deployments/chatkit/chatkit.js"
@@ -79,9 +79,8 @@ class Conf:
     @property
     def client(self) -> Literal["builtin", "openai"]:
         """The element that a page loads."""
-        if self.chatkit_client:
-            return self.chatkit_client
-        return "openai" if self.chatkit_domain_key else "builtin"
+        wanted = self.chatkit_client or ("openai" if self.chatkit_domain_key else "builtin")
+        return "openai" if wanted == "openai" else "builtin"
 
     @property
     def domain_key(self) -> str:

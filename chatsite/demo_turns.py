@@ -16,7 +16,7 @@ from django.core.management.base import CommandError
 from django.test import AsyncClient, override_settings
 from tqdm import tqdm
 
-AT_ONCE = 6
+AT_ONCE = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,9 @@ for _name in (
     os.environ.pop(f"{_name}_FILE", None)
     os.environ[_name] = ""
 os.environ["DJANGO_DEBUG"] = "1"
+# Tests ask faster than people do; those of the limits set limits of their own.
+os.environ["CHATKIT_RATE_LIMIT"] = os.environ["CHATKIT_ADDRESS_RATE_LIMIT"] = ""
+os.environ["CHATKIT_MAX_STREAMS"] = "100"
 os.environ.setdefault("DATABASE_URL", "")
 
 
