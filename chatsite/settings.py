@@ -139,6 +139,8 @@ LOCALE_PATHS = [BASE_DIR / "locale"]
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
+# What visitors upload. There is no MEDIA_URL: only their owner gets them, from a view.
+MEDIA_ROOT = VAR_DIR / "media"
 
 # Secure as it comes; a bare machine has no TLS, so development does without.
 SECURE_SSL_REDIRECT = not DEBUG

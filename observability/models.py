@@ -136,6 +136,8 @@ class Turn(models.Model):
             # The conversation so far, for the Anosys payload and a thread's purge.
             models.Index("thread_id", "started_at", name="turn_thread"),
             models.Index("session_id", "started_at", name="turn_session"),
+            # From a log line to its turn.
+            models.Index("request_id", name="turn_request"),
             # TurnQuerySet.orphaned, by the sweeper.
             models.Index(
                 "lease_expires_at", condition=Q(status="running"), name="turn_running_lease"
@@ -255,11 +257,13 @@ class Delivery(models.Model):
             ),
         )
         indexes = (
-            # outbox.claim: what is due, oldest first.
+            # outbox.claim: what is due, oldest first. By settled_at, since SQLite can't match a
+            # condition on states, which come as parameters, with that of the index.
             models.Index(
+                "destination",
                 "available_at",
                 "id",
-                condition=Q(state__in=("pending", "leased")),
+                condition=Q(settled_at__isnull=True),
                 name="delivery_due",
             ),
             # The admin's filter by state, newest first.
