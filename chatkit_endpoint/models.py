@@ -111,7 +111,8 @@ class Attachment(models.Model):
     """The id that ChatKit knows it by."""
     thread = models.ForeignKey(
         Thread,
-        on_delete=models.CASCADE,
+        # Not with the row: only a purge deletes the file too, and it finds it by the row.
+        on_delete=models.SET_NULL,
         null=True,
         related_name="attachments",
         verbose_name=_("thread"),
@@ -119,7 +120,7 @@ class Attachment(models.Model):
     """None until the message that carries it is sent."""
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
+        on_delete=models.SET_NULL,
         null=True,
         related_name="+",
         verbose_name=_("user"),

@@ -88,8 +88,7 @@ class DjangoStore(Store[RequestContext]):
     async def add_thread_item(
         self, thread_id: str, item: ThreadItem, context: RequestContext
     ) -> None:
-        # The SDK adds an item again when a stream is cancelled while it is being added.
-        await run_in_database(_save_item, thread_id, item, context)
+        await run_in_database(_save_item, thread_id, item, context, only_new=True)
 
     async def save_item(self, thread_id: str, item: ThreadItem, context: RequestContext) -> None:
         await run_in_database(_save_item, thread_id, item, context)
@@ -137,7 +136,9 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
     with transaction.atomic():
         if Thread.objects.owned_by(context).filter(key=thread.id).update(**values):
             return
-        if Thread.objects.filter(key=thread.id).exists():
+        # One that is being answered was there: it was deleted meanwhile and must not come back.
+        is_answered = context.turn is not None and context.turn.thread_id == thread.id
+        if is_answered or Thread.objects.filter(key=thread.id).exists():
             raise NotFoundError(f"Thread {thread.id} not found")
         Thread.objects.create(
             key=thread.id,
@@ -170,7 +171,7 @@ def _delete_thread(thread_id: str, context: RequestContext) -> None:
 def _load_items(
     thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
 ) -> Page[ThreadItem]:
-    rows = ThreadItemRow.objects.owned_by(context).filter(thread__key=thread_id)
+    rows = ThreadItemRow.objects.owned_by(context).filter(thread__key=storable(thread_id))
     page, has_more = _page(rows, limit, after, order)
     return Page(
         data=[_item_adapter.validate_json(row.payload) for row in page],
@@ -179,10 +180,16 @@ def _load_items(
     )
 
 
-def _save_item(thread_id: str, item: ThreadItem, context: RequestContext) -> None:
+def _save_item(
+    thread_id: str, item: ThreadItem, context: RequestContext, *, only_new: bool = False
+) -> None:
+    """Keep an item. With ``only_new`` one that is there stays as it is: when a stream is cancelled
+    while the finished item is added, the SDK adds it again as far as it had streamed.
+    """
     if item.id == FAKE_ITEM_ID:
         # All messages of such a model bear it; under one id they would overwrite each other.
         item = item.model_copy(update={"id": full_length_id("message")})
+    values = {"type": item.type, "payload": item.model_dump_json()}
     with transaction.atomic():
         thread = _thread_row(thread_id, context)
         if isinstance(item, SDKHiddenContextItem) and _awaits_client_tool(thread):
@@ -192,12 +199,8 @@ def _save_item(thread_id: str, item: ThreadItem, context: RequestContext) -> Non
         ThreadItemRow.objects.update_or_create(
             thread=thread,
             key=item.id,
-            defaults={"type": item.type, "payload": item.model_dump_json()},
-            create_defaults={
-                "type": item.type,
-                "payload": item.model_dump_json(),
-                "created_at": _as_utc(item.created_at),
-            },
+            defaults={} if only_new else values,
+            create_defaults={**values, "created_at": _as_utc(item.created_at)},
         )
         Thread.objects.filter(pk=thread.pk).update(updated_at=timezone.now())
 
@@ -210,14 +213,14 @@ def _awaits_client_tool(thread: Thread) -> bool:
 
 
 def _load_item(thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:
-    row = ThreadItemRow.objects.owned_by(context).filter(thread__key=thread_id, key=item_id).first()
+    row = _item_rows(thread_id, item_id, context).first()
     if row is None:
         raise NotFoundError(f"Item {item_id} not found in thread {thread_id}")
     return _item_adapter.validate_json(row.payload)
 
 
 def _delete_item(thread_id: str, item_id: str, context: RequestContext) -> None:
-    ThreadItemRow.objects.owned_by(context).filter(thread__key=thread_id, key=item_id).delete()
+    _item_rows(thread_id, item_id, context).delete()
 
 
 def _save_attachment(attachment: ChatKitAttachment, context: RequestContext) -> None:
@@ -243,24 +246,32 @@ def _save_attachment(attachment: ChatKitAttachment, context: RequestContext) -> 
 
 
 def _load_attachment(attachment_id: str, context: RequestContext) -> ChatKitAttachment:
-    row = Attachment.objects.owned_by(context).filter(key=attachment_id).first()
+    row = Attachment.objects.owned_by(context).filter(key=storable(attachment_id)).first()
     if row is None:
         raise NotFoundError(f"Attachment {attachment_id} not found")
     return _attachment_adapter.validate_json(row.payload)
 
 
 def _delete_attachment(attachment_id: str, context: RequestContext) -> None:
-    rows = Attachment.objects.owned_by(context).filter(key=attachment_id)
-    if not rows.exists():
-        raise NotFoundError(f"Attachment {attachment_id} not found")
-    retention.purge_attachments(rows)
+    # Silently where there is none: an attachment store may have deleted the row with the bytes.
+    retention.purge_attachments(
+        Attachment.objects.owned_by(context).filter(key=storable(attachment_id))
+    )
 
 
 def _thread_row(thread_id: str, context: RequestContext) -> Thread:
-    row = Thread.objects.owned_by(context).filter(key=thread_id).first()
+    row = Thread.objects.owned_by(context).filter(key=storable(thread_id)).first()
     if row is None:
         raise NotFoundError(f"Thread {thread_id} not found")
     return row
+
+
+def _item_rows(
+    thread_id: str, item_id: str, context: RequestContext
+) -> models.QuerySet[ThreadItemRow]:
+    return ThreadItemRow.objects.owned_by(context).filter(
+        thread__key=storable(thread_id), key=storable(item_id)
+    )
 
 
 def _page(
@@ -273,7 +284,7 @@ def _page(
     limit = max(1, min(limit, MAX_PAGE_SIZE))
     rows = rows.order_by("pk" if order == "asc" else "-pk")
     if after is not None:
-        cursor = rows.filter(key=after).values_list("pk", flat=True).first()
+        cursor = rows.filter(key=storable(after)).values_list("pk", flat=True).first()
         if cursor is None:
             raise NotFoundError(f"Cursor {after} not found")
         rows = rows.filter(pk__gt=cursor) if order == "asc" else rows.filter(pk__lt=cursor)

@@ -76,7 +76,7 @@ class BoundedClient:
             self._loop.call_soon_threadsafe(self._shorten)
 
     def close(self) -> None:
-        self._loop.run_until_complete(self._client.aclose())
+        self._loop.run_until_complete(self._end())
         self._loop.close()
 
     def _run(
@@ -131,6 +131,15 @@ class BoundedClient:
                     if size > BODY_BYTES:
                         break
         return b""
+
+    async def _end(self) -> None:
+        """With what bodies that were left early, or a Ctrl-C, have left in the loop."""
+        await self._client.aclose()
+        await self._loop.shutdown_asyncgens()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def _shorten(self) -> None:
         """In the loop: bring the running request's deadline forward to the cut-off."""

@@ -308,11 +308,13 @@ class Delivery(models.Model):
             ),
         )
         indexes = (
-            # outbox.claim: what is due, oldest first.
+            # outbox.claim: what is due, oldest first. By settled_at, since SQLite can't match a
+            # condition on states, which come as parameters, with that of the index.
             models.Index(
+                "destination",
                 "available_at",
                 "id",
-                condition=Q(state__in=("pending", "leased")),
+                condition=Q(settled_at__isnull=True),
                 name="delivery_due",
             ),
             # The admin's filter by state, newest first.

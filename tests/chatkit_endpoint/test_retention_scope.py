@@ -143,6 +143,15 @@ def test_a_survey_tells_what_a_purge_will_do_and_changes_nothing(
         before, files = rows_of_all_tables(), sorted(media.rglob("*"))
 
 
+def test_what_the_deletion_of_an_account_leaves_goes_by_age(alice: User, media: Path) -> None:
+    conversation = plant(alice)
+    alice.delete()
+    assert not Thread.objects.exists()
+    summary = purge_scope(Scope(idle_since=A_MONTH_AGO))
+    assert summary == PurgeSummary(attachments=1, files=1, turns=1)
+    assert is_gone(conversation, media)
+
+
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="SQLite counts its steps.")
 def test_the_work_of_a_survey_grows_as_the_threads_do(alice: User) -> None:
     """It took minutes when every thread looked at every turn of its owner."""

@@ -32,6 +32,7 @@ from chatkit_endpoint.models import Thread as ThreadRow
 from chatkit_endpoint.models import ThreadItem as ItemRow
 from chatkit_endpoint.store import DjangoStore
 from observability.models import Turn
+from observability.recorder import Identity, TurnRecorder
 from tests.chatkit_endpoint.conversations import context_of, found, plant
 from tests.chatkit_endpoint.samples import (
     AWARE,
@@ -171,6 +172,18 @@ class TestThreads:
         assert found(conversation.marks.values(), tmp_path) == set()
         assert Turn.objects.count() == 1
 
+    async def test_a_thread_that_is_deleted_while_it_is_answered_does_not_come_back(
+        self, store: DjangoStore, context: RequestContext
+    ) -> None:
+        """The SDK saves a thread that got a title, in the middle of the turn."""
+        await store.save_thread(a_thread(), context)
+        context.turn = TurnRecorder(thread_id="thr_1", identity=Identity())
+        await store.save_thread(a_thread(title="Title"), context)
+        await store.delete_thread("thr_1", context)
+        with pytest.raises(NotFoundError):
+            await store.save_thread(a_thread(title="Back again"), context)
+        assert await rows(ThreadRow) == []
+
     async def test_threads_come_in_the_order_in_which_they_were_made(
         self, store: DjangoStore, context: RequestContext
     ) -> None:
@@ -283,13 +296,13 @@ class TestHostileText:
             lambda: store.load_item(bad_id, "msg_1", context),
             lambda: store.save_item(bad_id, a_message(), context),
             lambda: store.load_attachment(bad_id, context),
-            lambda: store.delete_attachment(bad_id, context),
         ]
         for call in calls:
             with pytest.raises(NotFoundError):
                 await call()
         assert (await store.load_thread_items(bad_id, None, 9, "asc", context)).data == []
         await store.delete_thread_item("thr_1", bad_id, context)
+        await store.delete_attachment(bad_id, context)
         assert len(await rows(ItemRow)) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 import time
@@ -194,6 +195,19 @@ def test_a_wanted_body_is_read_whole_but_not_without_end(
     assert client.get(standin.resolver_url, {}).body == fits
     with pytest.raises(TransportError, match="BodyTooLarge"):
         client.get(standin.resolver_url, {})
+
+
+def test_bodies_left_early_leave_nothing_behind(
+    standin: AnosysStandin, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = BoundedClient(seconds=30)
+    standin.resolve(Answer(body=b"x" * 5_000_000))
+    with pytest.raises(TransportError):
+        client.get(standin.resolver_url, {})
+    client.close()
+    del client
+    gc.collect()
+    assert caplog.text == ""
 
 
 def test_nobody_there_is_a_transport_error(client: BoundedClient) -> None:
