@@ -45,10 +45,6 @@ async def guard(
     if isinstance(request, AttachmentsCreateReq | AttachmentsDeleteReq):
         if server.attachment_store is None:
             raise Refused(Fault.UNSUPPORTED)
-    elif isinstance(request, ThreadsCustomActionReq):
-        # Else it would be a turn that failed, and look like a fault of ours.
-        if type(server).action is ChatKitServer.action:
-            raise Refused(Fault.UNSUPPORTED)
     elif isinstance(request, ThreadsCreateReq | ThreadsAddUserMessageReq):
         _guard_message(request.params.input)
         thread_id = getattr(request.params, "thread_id", None)
@@ -65,6 +61,10 @@ async def guard(
         thread = await server.store.load_thread(request.params.thread_id, context)
         if thread.status.type != "active":
             raise Refused(Fault.LOCKED, thread.status.reason or "")
+        has_actions = type(server).action is not ChatKitServer.action
+        if isinstance(request, ThreadsCustomActionReq) and not has_actions:
+            # Else it would be a turn that failed, and look like a fault of ours.
+            raise Refused(Fault.UNSUPPORTED)
 
 
 def _guard_message(message: UserMessageInput) -> None:

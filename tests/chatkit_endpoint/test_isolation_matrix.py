@@ -80,10 +80,6 @@ TABLE = [
     ),
     Row("threads.sync_custom_action", lambda ids: {"thread_id": ids.thread, "action": BOOK}),
     Row(
-        "threads.create",
-        lambda ids: {"input": message("Hello", attachments=[ids.attachment])},
-    ),
-    Row(
         "threads.add_user_message",
         lambda ids: {"thread_id": ids.thread, "input": message("Hello")},
     ),
@@ -94,6 +90,13 @@ TABLE = [
             "input": message("Hello", attachments=[ids.attachment]),
         },
     ),
+    # By now the file is one of that thread's, and goes with it: no other may show it.
+    Row(
+        "threads.create",
+        lambda ids: {"input": message("Hello", attachments=[ids.attachment])},
+        existing=400,
+    ),
+    Row("threads.create", lambda ids: {"input": message("Hello")}, missing=200),
     Row("threads.get_by_id", lambda ids: {"thread_id": ids.thread}),
     Row("threads.list", lambda ids: {"after": ids.thread}),
     Row("threads.update", lambda ids: {"thread_id": ids.thread, "title": "Mine"}),
@@ -322,7 +325,7 @@ STORE: dict[str, tuple[Call, Any]] = {
         NOT_FOUND,
     ),
     "load_attachment": (lambda s, ids, c: s.load_attachment(ids.attachment, c), NOT_FOUND),
-    "delete_attachment": (lambda s, ids, c: s.delete_attachment(ids.attachment, c), NOT_FOUND),
+    "delete_attachment": (lambda s, ids, c: s.delete_attachment(ids.attachment, c), None),
 }
 
 

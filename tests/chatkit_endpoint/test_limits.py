@@ -141,7 +141,10 @@ def test_buckets_that_nobody_uses_are_forgotten() -> None:
     assert list(RateBucket.objects.values_list("key", flat=True)) == ["x"]
 
 
-def test_owners_tenants_and_kinds_have_buckets_of_their_own(rf: RequestFactory) -> None:
+def test_owners_tenants_and_kinds_have_buckets_of_their_own(
+    rf: RequestFactory, settings: Settings
+) -> None:
+    settings.CHATKIT_RATE_LIMIT = "60/m"
     request = rf.post("/chatkit")
 
     def owner_key(tenant: str, owner: str, kind: str = "chat") -> str:

@@ -24,6 +24,9 @@ from chatkit_endpoint.streaming import NothingStreamed, OwnedStream, shut_down
 from observability.recorder import Identity, TurnRecorder
 from observability.request_ids import current_request_id
 
+# A stream takes one of its owner's seats, which are rows.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 PATIENCE = 5.0
 A_MESSAGE = AssistantMessageItem(
     id="msg_1", thread_id="thr_1", created_at=datetime(2026, 11, 21, tzinfo=UTC), content=[]
@@ -41,9 +44,11 @@ class Work:
         self._waits = waits
         self._takes_seconds = takes_seconds
         self.cancellations = 0
+        self.has_begun = asyncio.Event()
         self.is_over = asyncio.Event()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        self.has_begun.set()
         try:
             for frame in self._frames:
                 yield frame
@@ -176,7 +181,7 @@ async def test_one_that_leaves_before_the_first_frame_cancels_the_work() -> None
     work = Work(waits=True)
     stream = OwnedStream(work, a_context(a_turn()))
     beginning = asyncio.create_task(stream.begin())
-    await asyncio.sleep(0)
+    await asyncio.wait_for(work.has_begun.wait(), PATIENCE)
     beginning.cancel()
     await work.ends()
     assert work.cancellations == 1
