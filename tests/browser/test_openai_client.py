@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
@@ -52,17 +53,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def visitor(browser: Browser, site: Server) -> Iterator[Visitor]:
+@contextmanager
+def opened(browser: Browser, site: Server, *, bypass_csp: bool = False) -> Iterator[Visitor]:
+    """The chat page with the stand-in, alice signed in."""
+
     def answer(route: Route) -> None:
         route.fulfill(content_type="text/javascript", body=STAND_IN)
 
-    with browser.new_context(locale="en", color_scheme="dark") as context:
+    with browser.new_context(locale="en", color_scheme="dark", bypass_csp=bypass_csp) as context:
         context.route("https://cdn.platform.openai.com/deployments/chatkit/chatkit.js", answer)
         visitor = Visitor(context, site)
         visitor.page.goto(site.url)
         fill_in_login(visitor.page, "alice")
         expect(visitor.element).to_contain_text("200")
+        yield visitor
+
+
+@pytest.fixture
+def visitor(browser: Browser, site: Server) -> Iterator[Visitor]:
+    with opened(browser, site) as visitor:
         yield visitor
 
 
@@ -87,16 +96,18 @@ def test_the_open_thread_is_remembered_for_openais_element_too(visitor: Visitor)
     assert visitor.element.evaluate("(element) => element.options.initialThread") == "thr_1"
 
 
-def test_tokens_are_for_our_own_server_only(visitor: Visitor) -> None:
+def test_tokens_are_for_our_own_server_only(browser: Browser, site: Server) -> None:
+    """Also on a page of a site whose policy, unlike ours, lets a script ask elsewhere."""
     headers = {}
 
     def answer(route: Route) -> None:
         headers.update(route.request.headers)
         route.fulfill(body="", headers={"Access-Control-Allow-Origin": "*"})
 
-    visitor.context.route("https://elsewhere.example/**", answer)
-    visitor.element.evaluate(
-        "(element) => element.options.api.fetch('https://elsewhere.example/x')"
-    )
+    with opened(browser, site, bypass_csp=True) as visitor:
+        visitor.context.route("https://elsewhere.example/**", answer)
+        visitor.element.evaluate(
+            "(element) => element.options.api.fetch('https://elsewhere.example/x')"
+        )
     assert headers
     assert not {"x-csrftoken", "x-chatkit-session"} & headers.keys()

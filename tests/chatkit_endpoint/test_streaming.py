@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 import pytest
@@ -28,6 +29,7 @@ from observability.request_ids import current_request_id
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PATIENCE = 5.0
+caller: ContextVar[str] = ContextVar("caller", default="nobody")
 A_MESSAGE = AssistantMessageItem(
     id="msg_1", thread_id="thr_1", created_at=datetime(2026, 11, 21, tzinfo=UTC), content=[]
 )
@@ -141,17 +143,19 @@ async def test_what_fails_later_ends_the_stream_with_an_error_event() -> None:
 
 
 async def test_the_work_has_a_context_of_its_own() -> None:
+    """With the request's it would run ORM calls on the request's thread, and keep a connection."""
     seen = []
 
     async def looking() -> AsyncIterator[bytes]:
-        seen.append((current_request_id.get(), translation.get_language()))
+        seen.append((caller.get(), current_request_id.get(), translation.get_language()))
         yield b"one"
 
+    caller.set("the request")
     current_request_id.set("of-another-request")
     stream = OwnedStream(looking(), a_context())
     await stream.begin()
     await drained(stream)
-    assert seen == [("of-this-request", "de")]
+    assert seen == [("nobody", "of-this-request", "de")]
     assert current_request_id.get() == "of-another-request"
 
 

@@ -120,12 +120,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _stream(self, body: dict[str, Any], play: Play) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
         closing = self.server.standin.closing
         try:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
             for number, event in enumerate(_events(body, play)):
                 if "delta" in event and play.seconds_per_delta:
                     closing.wait(play.seconds_per_delta)
