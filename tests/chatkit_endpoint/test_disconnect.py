@@ -92,7 +92,7 @@ def _alice(_site: Site) -> Iterator[ChatClient]:
 def site(_site: Site) -> Site:
     _site.openai.play = Play()
     _site.openai.requests.clear()
-    _site.openai.lost_clients = 0
+    _site.openai.left.clear()
     return _site
 
 
@@ -167,9 +167,7 @@ def test_who_leaves_has_a_cancelled_turn_that_keeps_what_they_saw(
     assert site.said(turn) == [("prompt", "What time is it?"), *point.kept]
     assert turn["response"] == dict(point.kept).get("response", "")
     # The model is not left speaking to nobody.
-    wait_until(
-        lambda: site.openai.lost_clients == len(site.openai.bodies), 10, "the model's being left"
-    )
+    wait_until(lambda: site.openai.left == site.openai.requests, 10, "the model's being left")
 
     # The thread keeps the text too, tells the model of it, and can be gone on with.
     wait_until(lambda: site.notes_of_cancellation(stream.thread_id) == 1, 10, "the SDK's note")
@@ -207,7 +205,7 @@ def test_live_streams_hold_no_connection_and_those_that_are_left_leak_none(
         statuses = [site.turn(f"many-{round_}-{number:02}")["status"] for number in range(MANY)]
         assert statuses == ["cancelled"] * MANY
         wait_until(is_at_rest, 10, "no connection left")
-    wait_until(lambda: site.openai.lost_clients == 2 * MANY, 10, "the model's being left")
+    wait_until(lambda: len(site.openai.left) == 2 * MANY, 10, "the model's being left")
     site.openai.play = Play(calls_tool=False)
     assert alice.chat("And now?").errors == []
 

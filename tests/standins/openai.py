@@ -65,8 +65,8 @@ class OpenAIStandin:
     requests: list[Request] = field(default_factory=list)
     port: int = 0
     closing: threading.Event = field(default_factory=threading.Event)
-    lost_clients: int = 0
-    """Streams whose reader went away before their end."""
+    left: list[Request] = field(default_factory=list)
+    """Those whose reader went away before the stream's end."""
 
     @property
     def base_url(self) -> str:
@@ -89,17 +89,22 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        content = self.rfile.read(length)
+        if len(content) < length:
+            self.close_connection = True  # The client went away while it was asking.
+            return
         body = json.loads(content) if content else {}
         standin = self.server.standin
-        standin.requests.append(Request(method="POST", path=self.path, body=body))
+        request = Request(method="POST", path=self.path, body=body)
+        standin.requests.append(request)
         play = standin.play
         if self.path != "/v1/responses" or not body.get("stream"):
             self._refuse(404, "Not found")
         elif play.status != 200:
             self._refuse(play.status, play.error)
         else:
-            self._stream(body, play)
+            self._stream(request, play)
 
     def do_GET(self) -> None:
         self.server.standin.requests.append(Request(method="GET", path=self.path, body={}))
@@ -119,14 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self, body: dict[str, Any], play: Play) -> None:
+    def _stream(self, request: Request, play: Play) -> None:
         closing = self.server.standin.closing
         try:
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream; charset=utf-8")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for number, event in enumerate(_events(body, play)):
+            for number, event in enumerate(_events(request.body, play)):
                 if "delta" in event and play.seconds_per_delta:
                     closing.wait(play.seconds_per_delta)
                 data = json.dumps({**event, "sequence_number": number})
@@ -135,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self._hang()
             self._chunk(b"")
         except ConnectionError:
-            self.server.standin.lost_clients += 1
+            self.server.standin.left.append(request)
             self.close_connection = True
 
     def _hang(self) -> None:
