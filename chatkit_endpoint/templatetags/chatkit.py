@@ -16,9 +16,9 @@ from django.template import Context, TemplateSyntaxError
 from django.urls import reverse
 from django.utils import translation
 from django.utils.http import urlencode
-from django.utils.translation import gettext_lazy as _
 
 from chatkit_endpoint.conf import conf
+from chatkit_endpoint.labels import labels
 
 register = template.Library()
 
@@ -33,45 +33,6 @@ ARGUMENTS = (
     "theme",
     "thread",
 )
-
-# The built-in element's words. `{duration}` is filled in by the browser, which knows its plural.
-LABELS = {
-    "assistant": _("Assistant"),
-    "close": _("Close"),
-    "closed": _("This conversation is closed."),
-    "compose": _("Message"),
-    "conversation": _("Conversation"),
-    "copied": _("Copied"),
-    "copy": _("Copy"),
-    "expired": _("Your login has expired. Sign in again, then come back and try again."),
-    "failed": _("Something went wrong."),
-    "greeting": _("What can I help with today?"),
-    "history": _("Earlier conversations"),
-    "image": _("Generated image"),
-    "interrupted": _("The connection was lost before the answer was complete."),
-    "latest": _("Jump to the end"),
-    "loading": _("Loading…"),
-    "more": _("Show more"),
-    "newThread": _("New conversation"),
-    "noThreads": _("No conversations yet."),
-    "offline": _("The server can’t be reached. Check your connection and try again."),
-    "placeholder": _("Write a message"),
-    "prompts": _("Suggestions"),
-    "retry": _("Try again"),
-    "send": _("Send"),
-    "signIn": _("Sign in (new tab)"),
-    "sources": _("Sources"),
-    "steps": _("Steps"),
-    "stop": _("Stop"),
-    "stopped": _("You stopped this answer."),
-    "thinking": _("Thinking…"),
-    "thought": _("Thoughts"),
-    "thoughtFor": _("Thought for {duration}"),
-    "unsent": _("Not sent"),
-    "untitled": _("Untitled conversation"),
-    "working": _("Working…"),
-    "you": _("You"),
-}
 
 
 @register.inclusion_tag("chatkit_endpoint/chatkit.html", takes_context=True)
@@ -107,8 +68,7 @@ def chatkit(context: Context, **arguments: Any) -> dict[str, Any]:
         if config.client == "builtin":
             here = urlencode({"next": request.get_full_path()})
             login = f"{resolve_url(settings.LOGIN_URL)}?{here}"
-            labels = {name: str(label) for name, label in LABELS.items()}
-            data["builtin"] = {"labels": labels, "loginUrl": login}
+            data["builtin"] = {"labels": labels(), "loginUrl": login}
     return {
         "autofocus": arguments.get("autofocus", False),
         "data": data,
