@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import hosted, uploads, views
+from . import hosted, telemetry, uploads, views
 
 urlpatterns = [
     path("chatkit", views.chatkit, name="chatkit"),
@@ -15,4 +15,5 @@ urlpatterns = [
     path(
         "chatkit/attachments/<str:key>/preview", uploads.preview, name="chatkit-attachment-preview"
     ),
+    path("observability/api/events/", telemetry.events, name="observability-events"),
 ]

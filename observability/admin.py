@@ -30,8 +30,30 @@ from .display import (
     visible,
 )
 from .metrics import ERRORS, brief
-from .models import Dashboard, Delivery, Turn
-from .turn_page import conversation, deliveries, facts, figures, neighbours, prompt_of, user_name
+from .models import ClientEvent, Dashboard, Delivery, Turn
+from .turn_page import (
+    client_events,
+    conversation,
+    data_of,
+    deliveries,
+    facts,
+    figures,
+    neighbours,
+    prompt_of,
+    user_name,
+)
+
+
+def turn_link(turn: Turn | None) -> str:
+    """The beginning of its trace id, as a link to its page."""
+    if turn is None:
+        return UNKNOWN
+    return format_html(
+        '<a href="{}" title="{}">{}…</a>',
+        reverse("admin:observability_turn_change", args=(turn.pk,)),
+        turn,
+        str(turn)[:8],
+    )
 
 
 class TurnList(ChangeList):
@@ -141,9 +163,71 @@ class TurnAdmin(PageAdmin):
             "figures": figures(obj),
             "facts": facts(obj),
             "neighbours": neighbours(obj),
+            "client_events": client_events(obj),
             "deliveries": deliveries(obj),
             "may_view_deliveries": request.user.has_perm("observability.view_delivery"),
         }
+
+
+@admin.register(ClientEvent)
+class ClientEventAdmin(ReadOnlyAdmin):
+    """Also those that no turn could be found for: a page that never reached the server."""
+
+    list_display = ("shown_time", "name", "shown_data", "shown_owner", "shown_turn")
+    list_filter = (
+        ("session_id", GivenFilter),
+        ("thread_id", GivenFilter),
+        ("owner_key", GivenFilter),
+        "name",
+        "received_at",
+    )
+    search_fields = ("session_id", "thread_id", "event_id")
+    search_help_text = _("The id of a session, a thread or an event.")
+    fields = (
+        "name",
+        "shown_data",
+        "shown_dropped",
+        "shown_turn",
+        "shown_owner",
+        "session_id",
+        "thread_id",
+        "occurred_at",
+        "received_at",
+        "event_id",
+    )
+    readonly_fields = ("shown_data", "shown_dropped", "shown_turn", "shown_owner")
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[ClientEvent]:
+        # The turn is a link: its text stays where it is.
+        return (
+            super()
+            .get_queryset(request)
+            .select_related("turn", "user")
+            .defer("turn__prompt", "turn__response", "turn__error_message")
+        )
+
+    @admin.display(description=_("time"), ordering="received_at")
+    def shown_time(self, event: ClientEvent) -> str:
+        return time_tag(event.occurred_at)
+
+    @admin.display(description=_("data"))
+    def shown_data(self, event: ClientEvent) -> str:
+        return (
+            visible(", ".join(f"{name}: {value}" for name, value in event.data.items())) or UNKNOWN
+        )
+
+    @admin.display(description=_("left out"))
+    def shown_dropped(self, event: ClientEvent) -> str:
+        return visible(", ".join(event.dropped)) or UNKNOWN
+
+    @admin.display(description=_("user"))
+    def shown_owner(self, event: ClientEvent) -> str:
+        name = event.user.get_username() if event.user else event.owner_key
+        return format_html("<bdi>{}</bdi>", visible(name))
+
+    @admin.display(description=_("turn"))
+    def shown_turn(self, event: ClientEvent) -> str:
+        return turn_link(event.turn)
 
 
 @admin.register(Delivery)
@@ -222,14 +306,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("turn"))
     def shown_turn(self, delivery: Delivery) -> str:
-        if delivery.turn_id is None:
-            return UNKNOWN
-        return format_html(
-            '<a href="{}" title="{}">{}…</a>',
-            reverse("admin:observability_turn_change", args=(delivery.turn_id,)),
-            delivery.turn,
-            str(delivery.turn)[:8],
-        )
+        return turn_link(delivery.turn)
 
     @admin.display(description=_("state"), ordering="state")
     def shown_state(self, delivery: Delivery) -> str:

@@ -19,7 +19,7 @@ from django.utils.crypto import salted_hmac
 
 from .conf import conf
 from .http_client import Answer, BoundedClient, TransportError, retry_after_seconds
-from .models import Message, Turn
+from .models import ClientEvent, Message, Turn
 from .outbox import backoff_seconds
 
 logger = logging.getLogger(__name__)
@@ -90,6 +90,22 @@ def turn_payload(turn: Turn) -> dict[str, object]:
             payload[f"cvs{slot}"] = str(value)
             slot += 1
     return payload
+
+
+def action_payload(event: ClientEvent) -> dict[str, object]:
+    """The event that tells of what a visitor did: copied, rated, asked again."""
+    occurred_ms = _ms(event.occurred_at)
+    scrubbed = {"name": event.name, "data": event.data, "timestamp": occurred_ms}
+    return {
+        "event_type": "message.action",
+        "event_source_name": "chatkit action",
+        "event_id": event.event_id,
+        "user_timestamp": occurred_ms,
+        "cvs1": event.data.get("action", ""),
+        "cvs2": json.dumps(scrubbed, sort_keys=True),
+        "cvs3": event.session_id,
+        "cvs4": event.thread_id,
+    }
 
 
 def pseudonym(owner_key: str) -> str:

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from . import outbox
-from .anosys import AnosysClient, Verdict, turn_payload
-from .models import Delivery, Turn
+from .anosys import AnosysClient, Verdict, action_payload, turn_payload
+from .models import ClientEvent, Delivery, Turn
 
 BATCH = 20
 LEASE_MARGIN_SECONDS = 15.0
@@ -70,11 +70,10 @@ class Courier:
         return tried
 
     def _send(self, delivery: Delivery, client: AnosysClient) -> Delivery.State | None:
-        # Looked up now and not with the claim: what was purged meanwhile must not go out.
-        turn = Turn.objects.with_text().filter(deliveries=delivery).first()
-        if turn is None:
+        payload = _payload(delivery)
+        if payload is None:
             return outbox.purged(delivery)
-        outcome = client.send(turn_payload(turn))
+        outcome = client.send(payload)
         if outcome.verdict is Verdict.DELIVERED:
             return outbox.delivered(delivery, status=outcome.status)
         if outcome.verdict is Verdict.FINAL:
@@ -102,3 +101,15 @@ class Courier:
         if self._token is not None:
             outbox.release(self._token)
             self._token = None
+
+
+def _payload(delivery: Delivery) -> dict[str, object] | None:
+    """What the delivery tells; None where that is gone.
+
+    Looked up now and not with the claim: what was purged meanwhile must not go out.
+    """
+    if delivery.kind == Delivery.Kind.ACTION:
+        event = ClientEvent.objects.filter(deliveries=delivery).first()
+        return action_payload(event) if event is not None else None
+    turn = Turn.objects.with_text().filter(deliveries=delivery).first()
+    return turn_payload(turn) if turn is not None else None

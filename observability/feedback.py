@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from .models import Feedback, Message, Turn
+from .models import Feedback, Turn
 
 if TYPE_CHECKING:
     from .recorder import Identity
@@ -20,7 +20,12 @@ def record_feedback(identity: Identity, thread_id: str, item_ids: Sequence[str],
     """
     for item_id in dict.fromkeys(item_ids):
         with transaction.atomic():
-            turn = _turn_of(identity, thread_id, item_id)
+            turn = (
+                Turn.objects.of_owner(tenant=identity.tenant, owner_key=identity.owner_key)
+                .filter(thread_id=thread_id)
+                .that_made(item_id)
+                .first()
+            )
             Feedback.objects.update_or_create(
                 tenant=identity.tenant,
                 owner_key=identity.owner_key,
@@ -31,19 +36,3 @@ def record_feedback(identity: Identity, thread_id: str, item_ids: Sequence[str],
             )
             if turn is not None:
                 Turn.objects.filter(pk=turn.pk).update(feedback=kind)
-
-
-def _turn_of(identity: Identity, thread_id: str, item_id: str) -> Turn | None:
-    message = (
-        Message.objects.filter(
-            item_id=item_id,
-            turn__thread_id=thread_id,
-            turn__tenant=identity.tenant,
-            turn__owner_key=identity.owner_key,
-        )
-        .exclude(kind=Message.Kind.PROMPT)
-        .select_related("turn")
-        .order_by("-pk")
-        .first()
-    )
-    return message.turn if message is not None else None

@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from .conf import conf
-from .models import Delivery, DeliveryQuerySet, Turn
+from .models import ClientEvent, Delivery, DeliveryQuerySet, Turn
 
 ANOSYS = "anosys"
 
@@ -54,23 +54,25 @@ def enqueue_turn(turn: Turn) -> None:
     To be called in the transaction that settles the turn. A delivery that is there already, since
     the turn was swept and settled late after all, starts anew; who is sending it loses the lease.
     """
+    _enqueue(event_id=turn.trace_id, kind=Delivery.Kind.TURN, turn=turn)
+
+
+def enqueue_action(event: ClientEvent) -> None:
+    """The same for what a visitor did; to be called in the transaction that keeps it."""
+    _enqueue(
+        event_id=event.event_id, kind=Delivery.Kind.ACTION, turn=event.turn, client_event=event
+    )
+
+
+def _enqueue(**tells: Any) -> None:
     destinations = enabled_destinations()
     if not destinations:
         return
     Delivery.objects.bulk_create(
-        [
-            Delivery(
-                destination=destination,
-                event_id=turn.trace_id,
-                kind=Delivery.Kind.TURN,
-                turn=turn,
-                **_NEW,
-            )
-            for destination in destinations
-        ],
+        [Delivery(destination=destination, **tells, **_NEW) for destination in destinations],
         update_conflicts=True,
         unique_fields=("destination", "event_id"),
-        update_fields=("turn", "created_at", "available_at", *_NEW),
+        update_fields=("turn", "client_event", "created_at", "available_at", *_NEW),
     )
     from . import worker  # The worker stands on this module.
 

@@ -11,7 +11,9 @@ from django.utils.translation import gettext
 from .admin_tools import list_link
 from .display import UNKNOWN, Line, badge, milliseconds, number, shorten, time_tag, visible
 from .metrics import brief
-from .models import Message, Turn
+from .models import ClientEvent, Message, Turn
+
+CLIENT_EVENTS_AT_MOST = 200
 
 
 def user_name(turn: Turn) -> str:
@@ -157,6 +159,25 @@ def deliveries(turn: Turn) -> list[dict[str, Any]]:
         }
         for delivery in turn.deliveries.order_by("pk")
     ]
+
+
+def client_events(turn: Turn) -> list[dict[str, Any]]:
+    """What the browser told of it, in the order of its clock."""
+    return [
+        {
+            "pk": event.pk,
+            "name": event.get_name_display(),
+            "time": time_tag(event.occurred_at),
+            "data": data_of(event),
+            "dropped": visible(", ".join(event.dropped)),
+        }
+        for event in turn.client_events.order_by("occurred_at", "pk")[:CLIENT_EVENTS_AT_MOST]
+    ]
+
+
+def data_of(event: ClientEvent) -> str:
+    """What came with it, in one line."""
+    return visible(", ".join(f"{name}: {value}" for name, value in sorted(event.data.items())))
 
 
 def _turns_link(parameter: str, value: int | str | None, label: str | None = None) -> str:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from chatkit_endpoint.models import Thread, ThreadItem
-from observability.models import Delivery, Message, Turn
+from observability.models import ClientEvent, Delivery, Message, Turn
 
 
 def make_user(username: str = "vera", **fields: Any) -> User:
@@ -77,6 +77,23 @@ def make_message(turn: Turn, kind: Message.Kind, text: str) -> Message:
         item_id=f"msg_{uuid.uuid4().hex}",
         text=text,
         created_at=turn.started_at,
+    )
+
+
+def make_client_event(turn: Turn | None = None, **fields: Any) -> ClientEvent:
+    """What the browser told of this turn, or of nothing that is known; a timing of no figures."""
+    now = timezone.now()
+    return ClientEvent.objects.create(
+        **{
+            "name": ClientEvent.Name.TIMING,
+            "turn": turn,
+            "user": turn.user if turn else None,
+            "owner_key": turn.owner_key if turn else "guest:1",
+            "session_id": "session-1",
+            "occurred_at": now,
+            "received_at": now,
+            **fields,
+        }
     )
 
 

@@ -13,7 +13,14 @@ from pytest_django import DjangoAssertNumQueries
 
 from observability.admin_tools import RecentValuesFilter
 from observability.models import Delivery, Message, Turn
-from tests.factories import make_delivery, make_message, make_operator, make_turn, make_user
+from tests.factories import (
+    make_client_event,
+    make_delivery,
+    make_message,
+    make_operator,
+    make_turn,
+    make_user,
+)
 from tests.pages import Page, html
 
 pytestmark = pytest.mark.django_db
@@ -321,14 +328,53 @@ def test_the_page_takes_as_many_queries_for_many_messages_as_for_few(
     admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     turn = make_turn(user=make_user(), thread_id="thr_1")
-    # Session, operator; turn, user, messages, deliveries and two neighbours.
-    with django_assert_num_queries(8):
+    # Session, operator; turn, user, messages, client events, deliveries and two neighbours.
+    with django_assert_num_queries(9):
         html(admin, page_of(turn))
     for _ in range(20):
+        make_client_event(turn)
         make_message(turn, Message.Kind.RESPONSE, "And on.")
         make_delivery(turn, event_id=f"event {_}")
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         html(admin, page_of(turn))
+
+
+def test_the_page_shows_what_the_browser_told(admin: Client) -> None:
+    turn = make_turn(client_ttft_ms=431, client_duration_ms=1_700)
+    make_client_event(
+        turn, name="message.action", data={"action": "copy"}, dropped=["selectedText"]
+    )
+    text = Page(html(admin, page_of(turn))).text
+    for shown in ("431 ms", "user action", "action: copy", "left out: selectedText"):
+        assert shown in text
+
+
+# -- client events ---------------------------------------------------------------------------------
+
+
+def test_the_list_of_client_events_links_to_their_turns(admin: Client) -> None:
+    turn = make_turn(user=make_user("vera"))
+    event = make_client_event(turn, name="chatkit.error", data={"code": "network"})
+    make_client_event(None, name="chatkit.ready")
+    page = html(admin, "/admin/observability/clientevent/")
+    assert page_of(turn) in page
+    assert "code: network" in page
+    opened = html(admin, f"/admin/observability/clientevent/{event.pk}/change/")
+    assert event.event_id in opened
+
+
+def test_the_list_of_client_events_takes_as_many_queries_for_many_as_for_few(
+    admin: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    url = "/admin/observability/clientevent/"
+    make_client_event(make_turn())
+    html(admin, url)
+    with django_assert_num_queries(4):
+        html(admin, url)
+    for _ in range(10):
+        make_client_event(make_turn(user=make_user(f"visitor{_}")))
+    with django_assert_num_queries(4):
+        html(admin, url)
 
 
 # -- who may do what -------------------------------------------------------------------------------

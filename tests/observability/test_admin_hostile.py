@@ -11,13 +11,14 @@ from django.test import Client
 from django.urls import reverse
 
 from observability.models import Delivery, Turn
-from tests.factories import make_delivery, make_operator, make_turn
+from tests.factories import make_client_event, make_delivery, make_operator, make_turn
 from tests.pages import Page, html
 
 pytestmark = pytest.mark.django_db
 
 TURNS = "/admin/observability/turn/"
 DELIVERIES = "/admin/observability/delivery/"
+CLIENT_EVENTS = "/admin/observability/clientevent/"
 HOSTILE = (
     "</p></div></details></textarea><script>alert(1)</script>"
     '"><img src=x onerror=alert(1)> javascript:alert(1) {{ 7|add:7 }} %s \u202egpj.exe\x07 '
@@ -57,6 +58,7 @@ def pages_with(text: str) -> list[tuple[str, dict[str, Any]]]:
     delivery = make_delivery(
         turn, state=Delivery.State.DEAD, last_error=text[:200], destination=text[:32]
     )
+    event = make_client_event(turn, data={text[:20]: text}, dropped=[text])
     given = {name: shared[name] for name in ("thread_id", "session_id", "owner_key")}
     return [
         (TURNS, {}),
@@ -64,6 +66,8 @@ def pages_with(text: str) -> list[tuple[str, dict[str, Any]]]:
         (TURNS, {"user": user.pk, **given}),
         (TURNS, {"q": "nothing " + text}),
         (reverse("admin:observability_turn_change", args=(turn.pk,)), {}),
+        (CLIENT_EVENTS, {}),
+        (reverse("admin:observability_clientevent_change", args=(event.pk,)), {}),
         (DELIVERIES, {}),
         (reverse("admin:observability_delivery_change", args=(delivery.pk,)), {}),
         ("/admin/observability/dashboard/", {}),
