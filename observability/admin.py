@@ -212,9 +212,7 @@ class ClientEventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("data"))
     def shown_data(self, event: ClientEvent) -> str:
-        return (
-            visible(", ".join(f"{name}: {value}" for name, value in event.data.items())) or UNKNOWN
-        )
+        return data_of(event) or UNKNOWN
 
     @admin.display(description=_("left out"))
     def shown_dropped(self, event: ClientEvent) -> str:
