@@ -13,6 +13,8 @@ from django.utils import translation
 from django.utils.crypto import salted_hmac
 from django.views.decorators.csrf import csrf_exempt
 
+from observability.models import Turn
+
 from .authentication import context_of
 from .conf import conf
 from .context import RequestContext
@@ -63,7 +65,7 @@ async def _session(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"client_secret": made.client_secret, "expires_at": made.expires_at})
 
 
-def pseudonym(context: RequestContext) -> str:
+def pseudonym(owner: RequestContext | Turn) -> str:
     """A stable name for the owner that tells OpenAI nothing about them."""
-    owner = f"{context.tenant}\n{context.owner_key}"
-    return salted_hmac("chatkit_endpoint.hosted.owner", owner, algorithm="sha256").hexdigest()[:32]
+    name = f"{owner.tenant}\n{owner.owner_key}"
+    return salted_hmac("chatkit_endpoint.hosted.owner", name, algorithm="sha256").hexdigest()[:32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest, JsonResponse
 from django.utils import translation
 from django.views.decorators.csrf import csrf_exempt
@@ -54,6 +54,8 @@ def _record(request: HttpRequest, context: RequestContext) -> int:
     from observability.client_events import record
     from observability.recorder import Identity
 
+    from .hosted_threads import note_ended_answers
+
     take(
         allowances_of(request, tenant=context.tenant, owner_key=context.owner_key, kind="telemetry")
     )
@@ -67,8 +69,12 @@ def _record(request: HttpRequest, context: RequestContext) -> int:
     if not is_valid:
         raise Refused(Fault.INVALID)
     context.session_id = batch.validated_data["session_id"]
+    identity = Identity.of(context)
     try:
-        return record(Identity.of(context), batch.reports())
+        with transaction.atomic():
+            new = record(identity, batch.reports())
+            note_ended_answers(identity, new)
     except IntegrityError as error:
         # The same batch, twice at once.
         raise Refused(Fault.RATE, retry_after=RETRY_SECONDS) from error
+    return len(new)

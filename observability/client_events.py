@@ -93,11 +93,11 @@ class Report:
     occurred_at: datetime | None = None
 
 
-def record(identity: Identity, reports: Sequence[Report]) -> int:
+def record(identity: Identity, reports: Sequence[Report]) -> list[ClientEvent]:
     """Keep what the identity's session reports, and forward its user actions. One transaction.
 
     What is not on the list is left out, events and data alike; what came before is not kept twice.
-    Returns how many events are new. Raises IntegrityError where the same batch is being recorded
+    Returns the events that are new. Raises IntegrityError where the same batch is being recorded
     right now.
     """
     received_at = timezone.now()
@@ -122,7 +122,7 @@ def record(identity: Identity, reports: Sequence[Report]) -> int:
         ClientEvent.objects.bulk_create(new.values())
         for event in new.values():
             _tell(event)
-    return len(new)
+    return list(new.values())
 
 
 def scrub(name: str, data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

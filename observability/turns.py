@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -13,11 +15,13 @@ from . import outbox, worker
 from .conf import conf
 from .database import storable
 from .models import ID_LENGTH, Message, Turn
-from .recorder import TurnRecorder
+from .recorder import Identity, Line, TurnRecorder
 
 logger = logging.getLogger(__name__)
 
 SWEEP_BATCH = 200
+REMOTE_LEASE = timedelta(hours=1)
+"""How long the text of a turn that ran elsewhere may take to be read."""
 
 _live: set[str] = set()
 """Trace ids of the turns that this process works on."""
@@ -36,7 +40,7 @@ def open_turn(recorder: TurnRecorder) -> None:
         request_id=identity.request_id,
         operation=identity.operation,
         locale=identity.locale,
-        prompt=storable(_text_of(recorder, Message.Kind.PROMPT)),
+        prompt=storable(_text_of(recorder.lines(), Message.Kind.PROMPT)),
         started_at=recorder.started_at,
         lease_expires_at=Now() + timedelta(seconds=conf().observability_lease_seconds),
     )
@@ -88,22 +92,68 @@ def settle_turn(recorder: TurnRecorder) -> None:
                 turn.save()
                 return
             turn.error_message = storable(recorder.error_message)
-            turn.response = storable(_text_of(recorder, Message.Kind.RESPONSE))
-            turn.save()
-            Message.objects.bulk_create(
-                Message(
-                    turn=turn,
-                    position=position,
-                    kind=line.kind,
-                    item_id=line.item_id,
-                    text=storable(line.text),
-                    created_at=line.created_at,
-                )
-                for position, line in enumerate(recorder.lines())
-            )
-            outbox.enqueue_turn(turn)
+            _write_text(turn, recorder.lines())
     finally:
         _live.discard(recorder.trace_id)
+
+
+def open_remote_turn(identity: Identity, **fields: Any) -> Turn:
+    """Write a turn that ran where nobody of ours could watch: its text is yet to be read.
+
+    ``fields`` are columns. Unless :func:`settle_remote_turn` has ended it within REMOTE_LEASE, the
+    sweeper will.
+    """
+    turn = Turn.objects.create(
+        user=identity.user,
+        owner_key=identity.owner_key,
+        tenant=identity.tenant,
+        session_id=identity.session_id,
+        request_id=identity.request_id,
+        locale=identity.locale,
+        lease_expires_at=Now() + REMOTE_LEASE,
+        **fields,
+    )
+    transaction.on_commit(worker.wake, robust=True)
+    return turn
+
+
+def settle_remote_turn(
+    trace_id: str, status: Turn.Status, lines: Sequence[Line] = (), *, error_code: str = ""
+) -> bool:
+    """Write the end of such a turn like that of any other. Returns whether it was still running."""
+    with transaction.atomic():
+        turn = (
+            Turn.objects.select_for_update(of=("self",)).running().filter(trace_id=trace_id).first()
+        )
+        if turn is None:
+            return False
+        turn.status = status
+        turn.error_code = error_code
+        turn.lease_expires_at = None
+        if turn.is_text_purged:
+            turn.save()
+        else:
+            _write_text(turn, lines)
+        return True
+
+
+def _write_text(turn: Turn, lines: Sequence[Line]) -> None:
+    """The last step of every settling: the turn as it now is, its messages, its deliveries."""
+    turn.prompt = turn.prompt or storable(_text_of(lines, Message.Kind.PROMPT))
+    turn.response = storable(_text_of(lines, Message.Kind.RESPONSE))
+    turn.save()
+    Message.objects.bulk_create(
+        Message(
+            turn=turn,
+            position=position,
+            kind=line.kind,
+            item_id=line.item_id[:ID_LENGTH],
+            text=storable(line.text),
+            created_at=line.created_at,
+        )
+        for position, line in enumerate(lines)
+    )
+    outbox.enqueue_turn(turn)
 
 
 def renew_live_leases() -> int:
@@ -138,5 +188,5 @@ def sweep() -> int:
     return swept
 
 
-def _text_of(recorder: TurnRecorder, kind: Message.Kind) -> str:
-    return "\n\n".join(line.text for line in recorder.lines() if line.kind == kind)
+def _text_of(lines: Sequence[Line], kind: Message.Kind) -> str:
+    return "\n\n".join(line.text for line in lines if line.kind == kind)

@@ -70,17 +70,17 @@ def test_a_timing_is_a_number_of_milliseconds_within_a_day(value: Any) -> None:
 
 
 def test_an_event_of_another_name_is_left_out() -> None:
-    assert record(OWNER, [report("keylogger.key"), report("chatkit.ready")]) == 1
+    assert len(record(OWNER, [report("keylogger.key"), report("chatkit.ready")])) == 1
     assert only_event().name == "chatkit.ready"
 
 
 def test_a_batch_that_comes_again_is_not_kept_twice() -> None:
     batch = [report("chatkit.ready"), report("message.action", action="copy")]
-    assert record(OWNER, batch) == 2
-    assert record(OWNER, [*batch, report("chatkit.error", code="network")]) == 1
-    assert record(OWNER, batch + batch) == 0
+    assert len(record(OWNER, batch)) == 2
+    assert len(record(OWNER, [*batch, report("chatkit.error", code="network")])) == 1
+    assert record(OWNER, batch + batch) == []
     # Somebody else's events are their own.
-    assert record(Identity(owner_key="user:8", session_id="session-1"), batch) == 2
+    assert len(record(Identity(owner_key="user:8", session_id="session-1"), batch)) == 2
 
 
 @pytest.mark.parametrize("days", [-400, 3])
@@ -204,7 +204,7 @@ def test_a_batch_takes_few_queries_however_long_it_is(
     now = timezone.now()
     batch = [report("chatkit.ready", now + timedelta(milliseconds=each)) for each in range(50)]
     with django_assert_max_num_queries(4):
-        assert record(OWNER, batch) == 50
+        assert len(record(OWNER, batch)) == 50
 
 
 @pytest.fixture
