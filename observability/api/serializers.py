@@ -47,7 +47,7 @@ class ReportSerializer(serializers.Serializer[Report]):
 
     name = serializers.CharField(max_length=64)
     # Not DRF's DictField, which would look at each value: most are dropped unseen.
-    data = serializers.JSONField(required=False, allow_null=True)
+    data = serializers.JSONField(required=False, allow_null=True)  # type: ignore[assignment]
     thread_id = serializers.CharField(
         max_length=ID_LENGTH, required=False, allow_null=True, allow_blank=True
     )
@@ -63,7 +63,9 @@ class BatchSerializer(serializers.Serializer[Any]):
     """What a browser's bridge sends: its session, and what happened."""
 
     session_id = serializers.RegexField(SESSION_ID)
-    events = ReportSerializer(many=True, allow_empty=False, max_length=EVENTS_AT_MOST)
+    events = serializers.ListField(
+        child=ReportSerializer(), allow_empty=False, max_length=EVENTS_AT_MOST
+    )
 
     def reports(self) -> list[Report]:
         """The events, once ``is_valid()`` has said yes."""

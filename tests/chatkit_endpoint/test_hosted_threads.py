@@ -17,7 +17,7 @@ from django.utils import timezone
 from chatkit_endpoint import hosted_threads
 from chatkit_endpoint.hosted import pseudonym
 from chatkit_endpoint.hosted_threads import note_ended_answers, read_due_threads
-from observability import turns
+from observability import turns, worker
 from observability.client_events import Report, record
 from observability.models import Delivery, Message, Turn
 from observability.recorder import Identity
@@ -238,6 +238,10 @@ def test_what_can_not_be_read_now_is_tried_again_until_its_lease_ends(
     late.refresh_from_db()
     assert late.status == Turn.Status.INTERRUPTED
     assert read_due_threads() == 0
+
+
+def test_the_worker_reads_them() -> None:
+    assert read_due_threads in [chore.work for chore in worker._chores]
 
 
 def test_without_a_workflow_nothing_is_noted(openai: _OpenAI, settings: Any) -> None:
