@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from . import hosted, telemetry, uploads, views
 
@@ -15,5 +15,7 @@ urlpatterns = [
     path(
         "chatkit/attachments/<str:key>/preview", uploads.preview, name="chatkit-attachment-preview"
     ),
+    # Here, since who may report is who may chat; all else of that path is for the staff.
     path("observability/api/events/", telemetry.events, name="observability-events"),
+    path("", include("observability.urls")),
 ]

@@ -134,6 +134,7 @@ class Turn(models.Model):
         verbose_name = _("turn")
         verbose_name_plural = _("turns")
         ordering = ("-started_at", "-pk")
+        permissions = (("view_content", "Can read what was said in turns"),)
         constraints = (
             models.CheckConstraint(
                 condition=~Q(status="running") | Q(lease_expires_at__isnull=False),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from observability.client_events import EVENTS_AT_MOST, Report
-from observability.models import ID_LENGTH
+from observability.models import ID_LENGTH, ClientEvent, Message, Turn
 
 SESSION_ID = r"^[A-Za-z0-9-]{8,64}\Z"
+TEXTS = ("prompt", "response", "error_message")
 MS_AT_MOST = 253_402_300_799_999
 """The last millisecond that a datetime can hold."""
 
 
+@extend_schema_field(
+    {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "format": "date-time"}]}
+)
 class MomentField(serializers.Field[datetime, Any, Any, Any]):
     """A moment: milliseconds since 1970 as a number, or ISO 8601 with a zone."""
 
@@ -78,3 +84,123 @@ class BatchSerializer(serializers.Serializer[Any]):
             )
             for event in self.validated_data["events"]
         ]
+
+
+class RecordedSerializer(serializers.Serializer[Any]):
+    """The answer to a batch: how many of its events were new."""
+
+    recorded = serializers.IntegerField(min_value=0)
+
+
+class MessageSerializer(serializers.ModelSerializer[Message]):
+    """One line of a turn as a reader sees it."""
+
+    class Meta:
+        model = Message
+        fields = ("kind", "item_id", "created_at", "text")
+
+
+class ClientEventSerializer(serializers.ModelSerializer[ClientEvent]):
+    """What the browser reported of a turn."""
+
+    class Meta:
+        model = ClientEvent
+        fields = ("event_id", "name", "data", "dropped", "occurred_at", "received_at")
+
+
+class TurnSerializer(serializers.ModelSerializer[Turn]):
+    """One turn. Times are UTC, ``*_ms`` milliseconds, ``cost_usd`` US dollars; unknown is null.
+
+    What was said is null for who may not read it, and gone once it was purged.
+    """
+
+    superseded_by: serializers.SlugRelatedField[Turn] = serializers.SlugRelatedField(
+        slug_field="trace_id", read_only=True
+    )
+
+    class Meta:
+        model = Turn
+        fields: Sequence[str] = [
+            "id",
+            "trace_id",
+            "user",
+            "owner_key",
+            "tenant",
+            "session_id",
+            "thread_id",
+            "request_id",
+            "operation",
+            "locale",
+            "model",
+            "status",
+            "error_code",
+            "error_message",
+            "prompt",
+            "response",
+            "started_at",
+            "ended_at",
+            "text_purged_at",
+            "superseded_by",
+            "ttfp_ms",
+            "ttft_ms",
+            "duration_ms",
+            "total_ms",
+            "client_ttft_ms",
+            "client_duration_ms",
+            "input_tokens",
+            "cached_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "cost_usd",
+            "feedback",
+        ]
+        # What was said, for who may read it.
+        extra_kwargs = {name: {"allow_null": True} for name in TEXTS}
+
+    def to_representation(self, instance: Turn) -> dict[str, Any]:
+        shown = super().to_representation(instance)
+        if not self.context["may_view_content"]:
+            shown |= dict.fromkeys(TEXTS)
+        return shown
+
+
+class TurnDetailSerializer(TurnSerializer):
+    """One turn with all that is known of it."""
+
+    messages = serializers.SerializerMethodField()
+    client_events = ClientEventSerializer(many=True)
+
+    class Meta(TurnSerializer.Meta):
+        fields = (*TurnSerializer.Meta.fields, "messages", "client_events")
+
+    @extend_schema_field(MessageSerializer(many=True))
+    def get_messages(self, turn: Turn) -> list[Any]:
+        shown = self.context["may_view_content"]
+        return list(MessageSerializer(turn.messages.all(), many=True).data) if shown else []
+
+
+class PercentilesSerializer(serializers.Serializer[Any]):
+    """Milliseconds; null where there was no value."""
+
+    p50 = serializers.FloatField(allow_null=True)
+    p95 = serializers.FloatField(allow_null=True)
+    p99 = serializers.FloatField(allow_null=True)
+
+
+class FiguresSerializer(serializers.Serializer[Any]):
+    """What a range of turns comes to."""
+
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField()
+    turns = serializers.IntegerField()
+    settled = serializers.IntegerField()
+    errors = serializers.IntegerField()  # type: ignore[assignment]
+    error_rate = serializers.FloatField(allow_null=True)
+    ttft = PercentilesSerializer()
+    duration = PercentilesSerializer()
+
+
+class RangeSerializer(serializers.Serializer[Any]):
+    """The range that figures are wanted of."""
+
+    hours = serializers.IntegerField(min_value=1, max_value=24 * 90, default=24)

@@ -1,0 +1,40 @@
+"""What lists of turns can be narrowed to: the same as in the admin."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
+from django_filters import rest_framework as filters
+
+from observability.metrics import ERRORS
+from observability.models import Turn
+
+
+class TurnFilter(filters.FilterSet):
+    """By time, by person, by place, by outcome."""
+
+    since = filters.IsoDateTimeFilter("started_at", "gte", label=_("started at or after (UTC)"))
+    until = filters.IsoDateTimeFilter("started_at", "lt", label=_("started before (UTC)"))
+    slower_than_ms = filters.NumberFilter(
+        "total_ms", "gt", min_value=0, max_value=2**31 - 1, label=_("took longer, in ms")
+    )
+    has_error = filters.BooleanFilter(method="by_error", label=_("ended in an error"))
+
+    class Meta:
+        model = Turn
+        fields = (
+            "status",
+            "user",
+            "owner_key",
+            "tenant",
+            "thread_id",
+            "session_id",
+            "request_id",
+            "model",
+            "locale",
+            "operation",
+            "feedback",
+        )
+
+    def by_error(self, turns: QuerySet[Turn], name: str, value: bool) -> QuerySet[Turn]:
+        return turns.filter(status__in=ERRORS) if value else turns.exclude(status__in=ERRORS)

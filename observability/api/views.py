@@ -1,0 +1,177 @@
+"""The read API: turns, threads, sessions and figures, for programs of the staff."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.apps import apps
+from django.db.models import QuerySet
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework import generics
+from rest_framework.authentication import (
+    BaseAuthentication,
+    SessionAuthentication,
+    TokenAuthentication,
+)
+from rest_framework.pagination import CursorPagination
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import UserRateThrottle
+from rest_framework.views import APIView
+
+from observability import metrics
+from observability.models import Turn
+
+from .filters import TurnFilter
+from .permissions import MayViewTurns, may_view_content
+from .schema import MetricsSchema, TurnSchema
+from .serializers import (
+    FiguresSerializer,
+    RangeSerializer,
+    TurnDetailSerializer,
+    TurnSerializer,
+)
+
+RATE: str | None = "240/min"
+"""For each user; the counts are in Django's cache."""
+
+_TRACE_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_PK = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+
+
+def authentication_classes() -> list[type[BaseAuthentication]]:
+    """The login of the admin and, where the site has DRF's tokens, those."""
+    if apps.is_installed("rest_framework.authtoken"):
+        return [SessionAuthentication, TokenAuthentication]
+    return [SessionAuthentication]
+
+
+class Throttle(UserRateThrottle):
+    """Enough for a person or a script; not enough to copy the whole table unnoticed."""
+
+    scope = "observability"
+
+    def get_rate(self) -> str | None:
+        return RATE
+
+
+class Pages(CursorPagination):
+    """By a cursor, so that the millionth turn is found as fast as the first."""
+
+    ordering = ("-started_at", "-id")
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 200
+
+
+class ReadView(APIView):
+    """What all views share: who may read, how often, in which form."""
+
+    authentication_classes = authentication_classes()
+    permission_classes = (MayViewTurns,)
+    renderer_classes = (JSONRenderer,)
+    throttle_classes = (Throttle,)
+    schema = AutoSchema()
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {"may_view_content": may_view_content(self.request.user)}
+
+
+class TurnList(ReadView, generics.ListAPIView[Turn]):
+    """Turns, the newest first."""
+
+    queryset = Turn.objects.select_related("superseded_by")
+    serializer_class = TurnSerializer
+    pagination_class = Pages
+    filter_backends = (DjangoFilterBackend,)
+    filterset_class = TurnFilter
+
+
+class TurnDetail(ReadView, generics.RetrieveAPIView[Turn]):
+    """One turn, by its number or its trace id."""
+
+    queryset = Turn.objects.select_related("superseded_by").prefetch_related(
+        "messages", "client_events"
+    )
+    serializer_class = TurnDetailSerializer
+    schema = TurnSchema()
+
+    def get_object(self) -> Turn:
+        wanted = self.kwargs["id"]
+        if _TRACE_ID.fullmatch(wanted):
+            return get_object_or_404(self.get_queryset(), trace_id=wanted)
+        if _PK.fullmatch(wanted):
+            return get_object_or_404(self.get_queryset(), pk=int(wanted))
+        raise Http404
+
+
+class ConversationView(ReadView, generics.ListAPIView[Turn]):
+    """Turns that belong together, the oldest first."""
+
+    serializer_class = TurnDetailSerializer
+    pagination_class = type("OldestFirst", (Pages,), {"ordering": ("started_at", "id")})
+    column: ClassVar[str]
+
+    def get_queryset(self) -> QuerySet[Turn]:
+        turns = Turn.objects.filter(**{self.column: self.kwargs[self.column]})
+        if not turns.exists():
+            raise Http404
+        return turns.select_related("superseded_by").prefetch_related("messages", "client_events")
+
+
+class ThreadDetail(ConversationView):
+    """The turns of a thread."""
+
+    column = "thread_id"
+
+
+class SessionDetail(ConversationView):
+    """The turns of one page load of the chat."""
+
+    column = "session_id"
+
+
+class Metrics(ReadView):
+    """The figures of the last hours."""
+
+    schema = MetricsSchema()
+
+    def get(self, request: Request) -> Response:
+        asked = RangeSerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        until = timezone.now()
+        since = until - timedelta(hours=asked.validated_data["hours"])
+        found = metrics.figures(metrics.samples(since))
+        shown = {
+            "since": since,
+            "until": until,
+            "turns": found.turns,
+            "settled": found.settled,
+            "errors": found.errors,
+            "error_rate": found.error_rate,
+            "ttft": found.ttft,
+            "duration": found.duration,
+        }
+        return Response(FiguresSerializer(shown).data)
+
+
+class Schema(SpectacularAPIView):
+    """The API as OpenAPI 3."""
+
+    authentication_classes = authentication_classes()
+    permission_classes = (MayViewTurns,)
+    throttle_classes = (Throttle,)
+    custom_settings = {
+        "TITLE": "Traces of ChatKit on Django",
+        "DESCRIPTION": "Turns as they were recorded; times are UTC.",
+        "VERSION": "1",
+        "PREPROCESSING_HOOKS": ["observability.api.schema.document_events"],
+    }
