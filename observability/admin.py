@@ -40,6 +40,7 @@ from .turn_page import (
     figures,
     neighbours,
     prompt_of,
+    ratings,
     user_name,
 )
 
@@ -163,6 +164,7 @@ class TurnAdmin(PageAdmin):
             "figures": figures(obj),
             "facts": facts(obj),
             "neighbours": neighbours(obj),
+            "ratings": ratings(obj),
             "client_events": client_events(obj),
             "deliveries": deliveries(obj),
             "may_view_deliveries": request.user.has_perm("observability.view_delivery"),

@@ -175,6 +175,19 @@ def client_events(turn: Turn) -> list[dict[str, Any]]:
     ]
 
 
+def ratings(turn: Turn) -> list[dict[str, str]]:
+    """What the visitor thinks of the turn's items, and thought at first."""
+    return [
+        {
+            "badge": badge(rating.kind, rating.get_kind_display()),
+            "first": rating.get_first_kind_display() if rating.has_changed_mind else "",
+            "time": time_tag(rating.updated_at),
+            "item": visible(rating.item_id),
+        }
+        for rating in turn.ratings.order_by("pk")
+    ]
+
+
 def data_of(event: ClientEvent) -> str:
     """What came with it, in one line."""
     return visible(", ".join(f"{name}: {value}" for name, value in sorted(event.data.items())))

@@ -12,7 +12,9 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from observability.admin_tools import RecentValuesFilter
+from observability.feedback import record_feedback
 from observability.models import Delivery, Message, Turn
+from observability.recorder import Identity
 from tests.factories import (
     make_client_event,
     make_delivery,
@@ -328,15 +330,31 @@ def test_the_page_takes_as_many_queries_for_many_messages_as_for_few(
     admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     turn = make_turn(user=make_user(), thread_id="thr_1")
-    # Session, operator; turn, user, messages, client events, deliveries and two neighbours.
-    with django_assert_num_queries(9):
+    # Session, operator; turn, user, messages, feedback, client events, deliveries, two neighbours.
+    with django_assert_num_queries(10):
         html(admin, page_of(turn))
     for _ in range(20):
         make_client_event(turn)
         make_message(turn, Message.Kind.RESPONSE, "And on.")
         make_delivery(turn, event_id=f"event {_}")
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         html(admin, page_of(turn))
+
+
+def test_the_page_shows_what_the_visitor_thinks_and_thought_at_first(admin: Client) -> None:
+    turn = make_turn()
+    owner = Identity(owner_key=turn.owner_key)
+    make_message(turn, Message.Kind.RESPONSE, "And on.")
+    item_id = turn.messages.last().item_id
+    record_feedback(owner, turn.thread_id, [item_id], "positive")
+    assert "at first" not in html(admin, page_of(turn))
+    record_feedback(owner, turn.thread_id, [item_id], "negative")
+    page = Page(html(admin, page_of(turn)))
+    assert "negative at first positive" in page.text
+    assert item_id in page.text
+    listed = html(admin, TURNS, feedback__exact="negative")
+    assert page_of(turn) in listed
+    assert page_of(turn) not in html(admin, TURNS, feedback__exact="positive")
 
 
 def test_the_page_shows_what_the_browser_told(admin: Client) -> None:
