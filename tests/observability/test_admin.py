@@ -345,7 +345,7 @@ def test_the_page_shows_what_the_visitor_thinks_and_thought_at_first(admin: Clie
     turn = make_turn()
     owner = Identity(owner_key=turn.owner_key)
     make_message(turn, Message.Kind.RESPONSE, "And on.")
-    item_id = turn.messages.last().item_id
+    item_id = turn.messages.latest("position").item_id
     record_feedback(owner, turn.thread_id, [item_id], "positive")
     assert "at first" not in html(admin, page_of(turn))
     record_feedback(owner, turn.thread_id, [item_id], "negative")
