@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 
@@ -24,6 +24,8 @@ class Conf:
     """The ingestion URL itself, a credential; empty: resolved from the key."""
     observability_export_to_openai: bool = False
     """Let the Agents SDK send its own traces to OpenAI too."""
+    observability_prices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of models, by name: ``{"input": USD, "output": USD, "cached": USD}`` per million tokens."""
     observability_lease_seconds: int = 30
     """A running turn that was not renewed for so long belongs to a dead process."""
     observability_shutdown_seconds: float = 2.0

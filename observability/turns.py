@@ -15,6 +15,7 @@ from . import outbox, worker
 from .conf import conf
 from .database import storable
 from .models import ID_LENGTH, Message, Turn
+from .prices import cost_usd
 from .recorder import Identity, Line, TurnRecorder
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def settle_turn(recorder: TurnRecorder) -> None:
             turn.cached_tokens = usage.cached_tokens
             turn.output_tokens = usage.output_tokens
             turn.reasoning_tokens = usage.reasoning_tokens
+            turn.cost_usd = cost_usd(usage, recorder.started_at)
             if turn.is_text_purged:
                 # Its owner deleted the conversation while the answer was being written.
                 turn.save()
