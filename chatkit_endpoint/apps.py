@@ -10,4 +10,11 @@ class ChatKitEndpointConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, guests  # noqa: F401
+        from observability import worker
+
+        from . import checks, guests, storage_checks  # noqa: F401
+        from .hosted_threads import POLL_SECONDS, read_due_threads
+        from .retention import SWEEP_INTERVAL, sweep_unsent
+
+        worker.every(SWEEP_INTERVAL, sweep_unsent)
+        worker.every(POLL_SECONDS, read_due_threads)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
+from observability.span_log import SpanLog
+
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
@@ -34,5 +36,7 @@ class RequestContext:
     received_at: datetime = field(default_factory=timezone.now)
     received_tick: float = field(default_factory=time.perf_counter)
     """The same moment on the monotonic clock, in seconds."""
+    spans: SpanLog = field(default_factory=SpanLog, repr=False)
+    """The timed steps of this request."""
     turn: TurnRecorder | None = field(default=None, repr=False)
     """The turn that answers this request, once there is one."""

@@ -11,6 +11,7 @@ Nothing here needs the ChatKit SDK, so commands that purge start fast.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -31,6 +32,11 @@ logger = logging.getLogger(__name__)
 BATCH_SIZE = 500
 UNSENT_FOR = timedelta(days=1)
 """How long a file may lie in a composer before it is swept."""
+SWEEP_INTERVAL = 600.0
+"""How often, in seconds, each process looks for such files."""
+SWEEP_SECONDS = 5.0
+"""How long it deletes them at a time: the worker has other things to do."""
+SWEEP_BATCH = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,13 +179,20 @@ def purge_attachments(
     return total
 
 
-def sweep_unsent(*, batch_size: int = BATCH_SIZE) -> PurgeSummary:
+def sweep_unsent(*, batch_size: int = SWEEP_BATCH) -> PurgeSummary:
     """Delete uploads that were not finished, or not sent, within :data:`UNSENT_FOR`.
 
-    For the worker, now and then; a purge of old conversations does the same at its own age.
+    The worker does it now and then, :data:`SWEEP_SECONDS` at a time; what is left is for the next
+    time. A purge of old conversations does the same at its own age.
     """
+    until = time.monotonic() + SWEEP_SECONDS
+    total = PurgeSummary()
     scope = Scope(idle_since=timezone.now() - UNSENT_FOR)
-    return purge_attachments(scope.loose_attachments(), batch_size=batch_size)
+    for keys in _batches(scope.loose_attachments(), batch_size):
+        total += _purge_attachments(keys)
+        if time.monotonic() > until:
+            break
+    return total
 
 
 def _purge_threads(threads: QuerySet[Thread], even_running: bool) -> PurgeSummary:

@@ -8,7 +8,14 @@ from contextlib import aclosing
 from functools import cache
 from typing import Any, cast
 
-from agents import Agent, Runner, RunResultStreaming, StreamEvent, TResponseInputItem
+from agents import (
+    Agent,
+    RunConfig,
+    Runner,
+    RunResultStreaming,
+    StreamEvent,
+    TResponseInputItem,
+)
 from chatkit.agents import AgentContext, ThreadItemConverter, stream_agent_response
 from chatkit.server import ChatKitServer
 from chatkit.store import AttachmentStore
@@ -32,6 +39,7 @@ from openai.types.responses import ResponseInputContentParam, ResponseInputTextP
 
 from observability import instrument
 from observability.recorder import user_text
+from observability.spans import note_tool_error
 
 from .assistant import build_agent
 from .attachments import DjangoAttachmentStore, as_model_input, left_out, newest_that_fit
@@ -116,6 +124,7 @@ class DjangoChatKitServer(ChatKitServer[RequestContext]):
             agent,
             [language_note(context.locale), *history],
             context=agent_context,
+            run_config=RunConfig(tool_error_formatter=note_tool_error),
         )
         async with aclosing(with_own_ids(stream_run(agent_context, run))) as events:
             async for event in events:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from chatkit.store import NotFoundError, Store, StoreItemType, default_generate_id
 from chatkit.types import Attachment as ChatKitAttachment
@@ -24,6 +24,7 @@ from django.utils import timezone
 from pydantic import TypeAdapter
 
 from observability.database import run_in_database, storable
+from observability.span_log import Kind
 
 from . import retention
 from .context import RequestContext
@@ -31,7 +32,7 @@ from .models import Attachment, Thread
 from .models import ThreadItem as ThreadItemRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MAX_PAGE_SIZE = 100
 FAKE_ITEM_ID = "__fake_id__"
@@ -41,6 +42,8 @@ _item_adapter: TypeAdapter[ThreadItem] = TypeAdapter(ThreadItem)
 _attachment_adapter: TypeAdapter[ChatKitAttachment] = TypeAdapter(ChatKitAttachment)
 
 RowT = TypeVar("RowT", bound=models.Model)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class DjangoStore(Store[RequestContext]):
@@ -60,18 +63,18 @@ class DjangoStore(Store[RequestContext]):
     # -- threads ------------------------------------------------------------------------------
 
     async def load_thread(self, thread_id: str, context: RequestContext) -> ThreadMetadata:
-        return await run_in_database(_load_thread, thread_id, context)
+        return await _unit_of_work(context, _load_thread, thread_id, context)
 
     async def save_thread(self, thread: ThreadMetadata, context: RequestContext) -> None:
-        await run_in_database(_save_thread, thread, context)
+        await _unit_of_work(context, _save_thread, thread, context)
 
     async def load_threads(
         self, limit: int, after: str | None, order: str, context: RequestContext
     ) -> Page[ThreadMetadata]:
-        return await run_in_database(_load_threads, limit, after, order, context)
+        return await _unit_of_work(context, _load_threads, limit, after, order, context)
 
     async def delete_thread(self, thread_id: str, context: RequestContext) -> None:
-        await run_in_database(_delete_thread, thread_id, context)
+        await _unit_of_work(context, _delete_thread, thread_id, context)
 
     # -- items --------------------------------------------------------------------------------
 
@@ -83,36 +86,43 @@ class DjangoStore(Store[RequestContext]):
         order: str,
         context: RequestContext,
     ) -> Page[ThreadItem]:
-        return await run_in_database(_load_items, thread_id, after, limit, order, context)
+        return await _unit_of_work(context, _load_items, thread_id, after, limit, order, context)
 
     async def add_thread_item(
         self, thread_id: str, item: ThreadItem, context: RequestContext
     ) -> None:
-        await run_in_database(_save_item, thread_id, item, context, only_new=True)
+        await _unit_of_work(context, _save_item, thread_id, item, context, only_new=True)
 
     async def save_item(self, thread_id: str, item: ThreadItem, context: RequestContext) -> None:
-        await run_in_database(_save_item, thread_id, item, context)
+        await _unit_of_work(context, _save_item, thread_id, item, context)
 
     async def load_item(self, thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:
-        return await run_in_database(_load_item, thread_id, item_id, context)
+        return await _unit_of_work(context, _load_item, thread_id, item_id, context)
 
     async def delete_thread_item(
         self, thread_id: str, item_id: str, context: RequestContext
     ) -> None:
-        await run_in_database(_delete_item, thread_id, item_id, context)
+        await _unit_of_work(context, _delete_item, thread_id, item_id, context)
 
     # -- attachments --------------------------------------------------------------------------
 
     async def save_attachment(self, attachment: ChatKitAttachment, context: RequestContext) -> None:
-        await run_in_database(_save_attachment, attachment, context)
+        await _unit_of_work(context, _save_attachment, attachment, context)
 
     async def load_attachment(
         self, attachment_id: str, context: RequestContext
     ) -> ChatKitAttachment:
-        return await run_in_database(_load_attachment, attachment_id, context)
+        return await _unit_of_work(context, _load_attachment, attachment_id, context)
 
     async def delete_attachment(self, attachment_id: str, context: RequestContext) -> None:
-        await run_in_database(_delete_attachment, attachment_id, context)
+        await _unit_of_work(context, _delete_attachment, attachment_id, context)
+
+
+async def _unit_of_work(
+    context: RequestContext, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    with context.spans.step(Kind.STORE, work.__name__.lstrip("_")):
+        return await run_in_database(work, *args, **kwargs)
 
 
 def full_length_id(item_type: StoreItemType) -> str:

@@ -29,8 +29,9 @@ from .display import (
     time_tag,
     visible,
 )
+from .governance import may_view_content, note_access
 from .metrics import ERRORS, brief
-from .models import ClientEvent, Dashboard, Delivery, Turn
+from .models import ClientEvent, ContentAccess, Dashboard, Delivery, Turn
 from .turn_page import (
     client_events,
     conversation,
@@ -43,6 +44,7 @@ from .turn_page import (
     ratings,
     user_name,
 )
+from .waterfall import waterfall
 
 
 def turn_link(turn: Turn | None) -> str:
@@ -101,10 +103,16 @@ class TurnAdmin(PageAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TurnList
 
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        if may_view_content(request.user):
+            return self.list_display
+        return tuple(name for name in self.list_display if name != "shown_prompt")
+
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        # To search what one may not read would be to guess it word by word.
+        texts = ("prompt", "response") if may_view_content(request.user) else ()
         return (
-            "prompt",
-            "response",
+            *texts,
             "trace_id",
             "thread_id",
             "session_id",
@@ -151,19 +159,24 @@ class TurnAdmin(PageAdmin):
         return f"{number(turn.input_tokens)} / {number(turn.output_tokens)}"
 
     def page_context(self, request: HttpRequest, obj: Turn) -> dict[str, Any]:
+        shows_content = may_view_content(request.user)
+        if shows_content:
+            note_access(request, [obj])
         return {
             "turn": obj,
+            "shows_content": shows_content,
             "time": time_tag(obj.started_at),
             "status": badge(obj.status, obj.get_status_display()),
             "user_name": user_name(obj),
-            "lines": conversation(obj),
+            "lines": conversation(obj) if shows_content else [],
             "error_code": visible(obj.error_code),
-            "error": visible(obj.error_message),
+            "error": visible(obj.error_message) if shows_content else "",
             "request_id": visible(obj.request_id),
             "is_error": obj.status in ERRORS,
             "figures": figures(obj),
             "facts": facts(obj),
-            "neighbours": neighbours(obj),
+            "neighbours": neighbours(obj, shows_content=shows_content),
+            "waterfall": waterfall(obj, shows_content=shows_content),
             "ratings": ratings(obj),
             "client_events": client_events(obj),
             "deliveries": deliveries(obj),
@@ -321,6 +334,35 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return visible(delivery.last_error) or UNKNOWN
 
 
+@admin.register(ContentAccess)
+class ContentAccessAdmin(ReadOnlyAdmin):
+    """For superusers: who keeps an eye on those who read."""
+
+    list_display = ("accessed_at", "username", "shown_turn", "owner_key", "path")
+    list_filter = (("username", RecentValuesFilter), ("trace_id", GivenFilter), "accessed_at")
+    search_fields = ("username", "trace_id", "owner_key")
+    fields = ("accessed_at", "username", "shown_turn", "trace_id", "owner_key", "path")
+    readonly_fields = ("shown_turn",)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[ContentAccess]:
+        return (
+            super()
+            .get_queryset(request)
+            .select_related("turn")
+            .defer("turn__prompt", "turn__response", "turn__error_message")
+        )
+
+    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    @admin.display(description=_("turn"))
+    def shown_turn(self, access: ContentAccess) -> str:
+        return turn_link(access.turn)
+
+
 @admin.register(Dashboard)
 class DashboardAdmin(ReadOnlyAdmin):
     """One page and no rows."""
@@ -352,6 +394,7 @@ class DashboardAdmin(ReadOnlyAdmin):
                 "media": self.media,
                 **dashboard.context(
                     timezone.now(),
+                    shows_content=may_view_content(request.user),
                     may_view_deliveries=request.user.has_perm("observability.view_delivery"),
                 ),
                 **(extra_context or {}),

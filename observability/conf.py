@@ -26,6 +26,8 @@ class Conf:
     """Let the Agents SDK send its own traces to OpenAI too."""
     observability_prices: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of models, by name: ``{"input": USD, "output": USD, "cached": USD}`` per million tokens."""
+    observability_span_sampling: float = 1.0
+    """Of how many turns the spans are kept, 0 to 1; of those that failed always."""
     observability_lease_seconds: int = 30
     """A running turn that was not renewed for so long belongs to a dead process."""
     observability_shutdown_seconds: float = 2.0

@@ -68,7 +68,7 @@ class TurnRow:
     total: str
 
 
-def context(now: datetime, *, may_view_deliveries: bool) -> dict[str, Any]:
+def context(now: datetime, *, may_view_deliveries: bool, shows_content: bool) -> dict[str, Any]:
     """All that the page shows, as of ``now``."""
     samples = metrics.samples(now - DAY)
     situation = Situation(
@@ -97,12 +97,18 @@ def context(now: datetime, *, may_view_deliveries: bool) -> dict[str, Any]:
             "bar": BAR_WIDTH,
             "labels": CHART_HEIGHT + 16,
         },
-        "failed": [turn_row(turn) for turn in metrics.failed(now - DAY, LISTED)],
+        "failed": [
+            turn_row(turn, shows_content=shows_content)
+            for turn in metrics.failed(now - DAY, LISTED)
+        ],
         "failed_url": reverse(
             TURNS,
             query={"status__exact": metrics.ERRORS, "started_at__gte": str(now - DAY)},
         ),
-        "slowest": [turn_row(turn) for turn in metrics.slowest(now - DAY, LISTED)],
+        "slowest": [
+            turn_row(turn, shows_content=shows_content)
+            for turn in metrics.slowest(now - DAY, LISTED)
+        ],
     }
 
 
@@ -160,14 +166,14 @@ def row(of: metrics.Figures) -> list[str]:
     ]
 
 
-def turn_row(turn: Turn) -> TurnRow:
+def turn_row(turn: Turn, *, shows_content: bool) -> TurnRow:
     """Of a turn from :func:`metrics.brief`."""
     return TurnRow(
         pk=turn.pk,
         time=date_and_time(turn.started_at),
         user=user_name(turn),
-        prompt=prompt_of(turn),
-        error=error_of(turn),
+        prompt=prompt_of(turn) if shows_content else UNKNOWN,
+        error=error_of(turn) if shows_content else turn.error_code or turn.get_status_display(),
         ttft=milliseconds(turn.ttft_ms),
         total=milliseconds(turn.total_ms),
     )

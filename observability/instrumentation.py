@@ -34,7 +34,9 @@ def instrument_server(server: ServerT) -> ServerT:
     its ``add_feedback``, so that the turn shows what its visitor thinks of it.
 
     Events pass as they are and when they come. A context object with an attribute ``turn`` is
-    given the :class:`~observability.recorder.TurnRecorder`. Instrumenting twice changes nothing.
+    given the :class:`~observability.recorder.TurnRecorder`; one that has a
+    :class:`~observability.span_log.SpanLog` as ``spans`` brings the steps before the turn.
+    Instrumenting twice changes nothing.
     """
     if getattr(server, _INSTRUMENTED, False):
         return server
@@ -88,6 +90,7 @@ async def _recorded(
         prompt=prompt,
         received_at=getattr(context, "received_at", None),
         received_tick=getattr(context, "received_tick", None),
+        spans=getattr(context, "spans", None),
     )
     if hasattr(context, "turn"):
         context.turn = recorder

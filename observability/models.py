@@ -197,6 +197,29 @@ class Message(models.Model):
         return f"{self.kind} {self.item_id}"
 
 
+class TurnSpans(models.Model):
+    """The timed steps of a turn, all in one row: they are written once and read together.
+
+    In a row of their own, so that no list of turns reads them. See :mod:`.span_log` for the shape.
+    """
+
+    turn = models.OneToOneField(
+        Turn,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="span_row",
+        verbose_name=_("turn"),
+    )
+    spans = models.JSONField(_("spans"))
+
+    class Meta:
+        verbose_name = _("spans of a turn")
+        verbose_name_plural = _("spans of turns")
+
+    def __str__(self) -> str:
+        return str(self.turn_id)
+
+
 class Feedback(models.Model):
     """What a visitor thinks of an item: the latest word, and the first."""
 
@@ -314,6 +337,38 @@ class ClientEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} {self.event_id}"
+
+
+class ContentAccess(models.Model):
+    """That somebody of the staff was shown what was said in a turn. Nobody changes it."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        verbose_name=_("user"),
+    )
+    username = models.CharField(_("user name"), max_length=150)
+    """As it was then: an account may go, what it did stays."""
+    turn = models.ForeignKey(
+        Turn, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("turn")
+    )
+    trace_id = models.CharField(_("trace"), max_length=32)
+    owner_key = models.CharField(_("owner"), max_length=ID_LENGTH, blank=True)
+    path = models.CharField(_("path"), max_length=200)
+    """Of the page that showed it."""
+    accessed_at = models.DateTimeField(_("accessed at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("content access")
+        verbose_name_plural = _("content accesses")
+        ordering = ("-pk",)
+        default_permissions = ()
+        indexes = (models.Index("trace_id", name="content_access_trace"),)
+
+    def __str__(self) -> str:
+        return f"{self.username} {self.trace_id}"
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):

@@ -39,6 +39,7 @@ from chatkit.types import (
 from django.utils import timezone
 
 from .models import ID_LENGTH, Message, Turn, new_trace_id
+from .span_log import SpanLog
 
 
 @dataclass(kw_only=True, slots=True)
@@ -139,6 +140,7 @@ class TurnRecorder:
         prompt: UserMessageItem | None = None,
         received_at: datetime | None = None,
         received_tick: float | None = None,
+        spans: SpanLog | None = None,
     ) -> None:
         self.trace_id = new_trace_id()
         self.thread_id = thread_id
@@ -146,6 +148,7 @@ class TurnRecorder:
         self.usage = Usage()
         self.started_at = received_at or timezone.now()
         self._started_tick = time.perf_counter() if received_tick is None else received_tick
+        self.spans = SpanLog(self._started_tick) if spans is None else spans
         self.ttfp_ms: int | None = None
         self.ttft_ms: int | None = None
         self.total_ms: int | None = None

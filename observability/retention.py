@@ -6,18 +6,18 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from .models import Delivery, Message, Turn
+from .models import Delivery, Message, Turn, TurnSpans
 
 IDS_AT_ONCE = 500
 """Databases limit the parameters of a statement."""
 
 
 def purge_text(turns: QuerySet[Turn], *, even_running: bool = False) -> int:
-    """Remove the text of these turns for good: one transaction, four queries per 500 turns.
+    """Remove the text of these turns for good: one transaction, five queries per 500 turns.
 
-    Blanks prompt, response and error message, deletes the messages, and settles what was still to
-    be sent as purged, also where a worker is sending it right now. Running turns are left: they
-    would only write anew. With ``even_running`` they lose what is stored of them so far, and
+    Blanks prompt, response and error message, deletes messages and spans, and settles what was
+    still to be sent as purged, also where a worker is sending it right now. Running turns are left:
+    they would only write anew. With ``even_running`` they lose what is stored of them so far, and
     ``text_purged_at`` says that no more of it is wanted; only for an owner who deletes.
 
     Returns how many turns lost their text; those without it are not counted again. The ids of all
@@ -33,6 +33,7 @@ def purge_text(turns: QuerySet[Turn], *, even_running: bool = False) -> int:
         for start in range(0, len(ids), IDS_AT_ONCE):
             some = ids[start : start + IDS_AT_ONCE]
             Message.objects.filter(turn__in=some).delete()
+            TurnSpans.objects.filter(turn__in=some).delete()
             Delivery.objects.outstanding().filter(turn__in=some).update(
                 state=Delivery.State.PURGED,
                 lease_token=None,

@@ -130,15 +130,15 @@ def facts(turn: Turn) -> list[tuple[str, str]]:
     return [(capfirst(name), value) for name, value in named if value]
 
 
-def neighbours(turn: Turn) -> dict[str, tuple[int, str] | None]:
-    """The turns before and after in the same thread: their keys and prompts."""
+def neighbours(turn: Turn, *, shows_content: bool) -> dict[str, tuple[int, str] | None]:
+    """The turns before and after in the same thread: their keys, and their prompts or names."""
     if not turn.thread_id:
         return {}
     thread = brief(Turn.objects.of_thread(turn))
     before = Q(started_at__lt=turn.started_at) | Q(started_at=turn.started_at, pk__lt=turn.pk)
     after = Q(started_at__gt=turn.started_at) | Q(started_at=turn.started_at, pk__gt=turn.pk)
     return {
-        name: (other.pk, prompt_of(other)) if other else None
+        name: (other.pk, prompt_of(other) if shows_content else str(other)) if other else None
         for name, other in (
             ("before", thread.filter(before).last()),
             ("after", thread.filter(after).first()),

@@ -14,7 +14,7 @@ from django.utils import timezone
 from . import outbox, worker
 from .conf import conf
 from .database import storable
-from .models import ID_LENGTH, Message, Turn
+from .models import ID_LENGTH, Message, Turn, TurnSpans
 from .prices import cost_usd
 from .recorder import Identity, Line, TurnRecorder
 
@@ -95,6 +95,7 @@ def settle_turn(recorder: TurnRecorder) -> None:
                 return
             turn.error_message = storable(recorder.error_message)
             _write_text(turn, recorder.lines())
+            _write_spans(turn, recorder)
     finally:
         _live.discard(recorder.trace_id)
 
@@ -137,6 +138,17 @@ def settle_remote_turn(
         else:
             _write_text(turn, lines)
         return True
+
+
+def _write_spans(turn: Turn, recorder: TurnRecorder) -> None:
+    is_error = turn.status in (Turn.Status.FAILED, Turn.Status.INTERRUPTED)
+    # By the trace id, so that all who sample alike keep the same turns.
+    sampled = int(turn.trace_id[:8], 16) < conf().observability_span_sampling * 2**32
+    if sampled or is_error:
+        spans = recorder.spans.export(
+            operation=turn.operation, total_ms=recorder.total_ms or 0, is_error=is_error
+        )
+        TurnSpans.objects.bulk_create([TurnSpans(turn=turn, spans=spans)])
 
 
 def _write_text(turn: Turn, lines: Sequence[Line]) -> None:

@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from django.core import mail
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
@@ -33,6 +34,27 @@ POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 5.0
 SETTLE_SECONDS = 0.4
 """What is kept of the time to stop for writing down how the last request went."""
+FIRST_CHORE_SECONDS = 60.0
+"""How soon a process does what is to be done less often: it may not live so long."""
+
+
+class Chore(NamedTuple):
+    """Something to do now and then."""
+
+    seconds: float
+    work: Callable[[], Any]
+
+
+_chores: list[Chore] = []
+
+
+def every(seconds: float, work: Callable[[], Any]) -> None:
+    """Have the workers of all processes do this about every so many seconds.
+
+    For an app's ``ready``. The work runs in the worker's thread, between deliveries: it has to be
+    short, and right whoever else does the same. What it raises is logged by its type.
+    """
+    _chores.append(Chore(seconds, work))
 
 
 class Worker:
@@ -49,6 +71,10 @@ class Worker:
         self._stop_tick: float | None = None
         self._poll_seconds = POLL_SECONDS
         self._renew_tick = self._sweep_tick = time.monotonic()
+        self._chore_ticks = [
+            self._sweep_tick + _jittered(min(chore.seconds, FIRST_CHORE_SECONDS))
+            for chore in _chores
+        ]
 
     def wake(self) -> None:
         """There is something to do. From any thread."""
@@ -78,6 +104,7 @@ class Worker:
         """One cycle. Returns whether to go on at once, since there may be more to send."""
         self._renew_leases_if_due()
         self._sweep_if_due()
+        self._do_chores_that_are_due()
         return self.courier.deliver()
 
     def _renew_leases_if_due(self) -> None:
@@ -94,19 +121,34 @@ class Worker:
             self._sweep_tick = now + conf().observability_lease_seconds
             self._turns.sweep()
 
+    def _do_chores_that_are_due(self) -> None:
+        now = time.monotonic()
+        for number, (chore, tick) in enumerate(zip(_chores, self._chore_ticks, strict=False)):
+            if now >= tick:
+                self._chore_ticks[number] = now + _jittered(chore.seconds)
+                # By itself: one that always fails must not cost the others, or the deliveries.
+                self._try(chore.work)
+
     def _sleep(self) -> None:
         """Wait to be woken, at most a poll; polls grow rare while there is nothing to do."""
-        jittered = self._poll_seconds * random.uniform(0.5, 1.5)  # noqa: S311 (spreads load)
-        seconds = min(jittered, IDLE_POLL_SECONDS, self._renew_tick - time.monotonic())
+        until_renewal = self._renew_tick - time.monotonic()
+        seconds = min(_jittered(self._poll_seconds), IDLE_POLL_SECONDS, until_renewal)
         was_woken = self._wake.wait(max(0.05, seconds))
         # Cleared before the work: what comes meanwhile wakes again.
         self._wake.clear()
         grown = min(self._poll_seconds * 1.5, IDLE_POLL_SECONDS)
         self._poll_seconds = POLL_SECONDS if was_woken else grown
 
-    def _survive(self, step: Callable[[], bool | None]) -> bool:
-        """Run a step between two looks at the connection; say what fails, and go on."""
+    def _survive(self, step: Callable[[], Any]) -> bool:
+        """Run a step between two looks at the connection."""
         close_old_connections()
+        try:
+            return self._try(step)
+        finally:
+            close_old_connections()
+
+    def _try(self, step: Callable[[], Any]) -> bool:
+        """Run a step; say what fails, and go on."""
         try:
             return bool(step())
         except Exception as error:
@@ -116,8 +158,11 @@ class Worker:
             if isinstance(error, OperationalError | InterfaceError):
                 connections.close_all()
             return False
-        finally:
-            close_old_connections()
+
+
+def _jittered(seconds: float) -> float:
+    """More or less this long: so that processes which start together don't act together."""
+    return seconds * random.uniform(0.5, 1.5)  # noqa: S311
 
 
 # -- the thread of this process --------------------------------------------------------------------

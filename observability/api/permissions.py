@@ -7,8 +7,7 @@ from typing import Any
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-VIEW = "observability.view_turn"
-VIEW_CONTENT = "observability.view_content"
+from observability.governance import VIEW
 
 
 class MayViewTurns(BasePermission):
@@ -17,8 +16,3 @@ class MayViewTurns(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         user = request.user
         return user.is_active and user.is_staff and user.has_perm(VIEW)
-
-
-def may_view_content(user: Any) -> bool:
-    """Whether somebody who may view turns may also read what was said in them."""
-    return bool(user.has_perm(VIEW_CONTENT))

@@ -12,9 +12,11 @@ from rest_framework import serializers
 
 from observability.client_events import EVENTS_AT_MOST, Report
 from observability.models import ID_LENGTH, ClientEvent, Message, Turn
+from observability.span_log import Kind
 
 SESSION_ID = r"^[A-Za-z0-9-]{8,64}\Z"
 TEXTS = ("prompt", "response", "error_message")
+SPAN_FIGURES = ("id", "parent_id", "kind", "name", "start_ms", "duration_ms")
 MS_AT_MOST = 253_402_300_799_999
 """The last millisecond that a datetime can hold."""
 
@@ -100,6 +102,19 @@ class MessageSerializer(serializers.ModelSerializer[Message]):
         fields = ("kind", "item_id", "created_at", "text")
 
 
+class SpanSerializer(serializers.Serializer[Any]):
+    """One timed step of a turn; ``parent_id`` is empty for the request itself."""
+
+    id = serializers.CharField()
+    parent_id = serializers.CharField(allow_blank=True)
+    kind = serializers.ChoiceField(Kind.choices)
+    name = serializers.CharField()
+    start_ms = serializers.FloatField()
+    duration_ms = serializers.FloatField()
+    error = serializers.DictField(child=serializers.CharField(), required=False)
+    attributes = serializers.DictField(required=False)
+
+
 class ClientEventSerializer(serializers.ModelSerializer[ClientEvent]):
     """What the browser reported of a turn."""
 
@@ -168,15 +183,24 @@ class TurnDetailSerializer(TurnSerializer):
     """One turn with all that is known of it."""
 
     messages = serializers.SerializerMethodField()
+    spans = serializers.SerializerMethodField()
     client_events = ClientEventSerializer(many=True)
 
     class Meta(TurnSerializer.Meta):
-        fields = (*TurnSerializer.Meta.fields, "messages", "client_events")
+        fields = (*TurnSerializer.Meta.fields, "messages", "spans", "client_events")
 
     @extend_schema_field(MessageSerializer(many=True))
     def get_messages(self, turn: Turn) -> list[Any]:
         shown = self.context["may_view_content"]
         return list(MessageSerializer(turn.messages.all(), many=True).data) if shown else []
+
+    @extend_schema_field(SpanSerializer(many=True))
+    def get_spans(self, turn: Turn) -> list[Any]:
+        spans: list[dict[str, Any]] = turn.span_row.spans if hasattr(turn, "span_row") else []
+        if self.context["may_view_content"]:
+            return spans
+        # What tools were handed, returned and complained of is content too.
+        return [{name: span[name] for name in SPAN_FIGURES} for span in spans]
 
 
 class PercentilesSerializer(serializers.Serializer[Any]):

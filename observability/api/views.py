@@ -28,10 +28,11 @@ from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
 from observability import metrics
+from observability.governance import may_view_content, note_access
 from observability.models import Turn
 
 from .filters import TurnFilter
-from .permissions import MayViewTurns, may_view_content
+from .permissions import MayViewTurns
 from .schema import MetricsSchema, TurnSchema
 from .serializers import (
     FiguresSerializer,
@@ -84,6 +85,13 @@ class ReadView(APIView):
     def get_serializer_context(self) -> dict[str, Any]:
         return {"may_view_content": may_view_content(self.request.user)}
 
+    def get_serializer(self, shown: Any, *args: Any, **kwargs: Any) -> Any:
+        """Whatever turns are about to be shown with their text are noted."""
+        serializer = super().get_serializer(shown, *args, **kwargs)  # type: ignore[misc]
+        if serializer.context["may_view_content"]:
+            note_access(self.request, shown if kwargs.get("many") else [shown])
+        return serializer
+
 
 class TurnList(ReadView, generics.ListAPIView[Turn]):
     """Turns, the newest first."""
@@ -98,7 +106,7 @@ class TurnList(ReadView, generics.ListAPIView[Turn]):
 class TurnDetail(ReadView, generics.RetrieveAPIView[Turn]):
     """One turn, by its number or its trace id."""
 
-    queryset = Turn.objects.select_related("superseded_by").prefetch_related(
+    queryset = Turn.objects.select_related("superseded_by", "span_row").prefetch_related(
         "messages", "client_events"
     )
     serializer_class = TurnDetailSerializer
@@ -124,7 +132,9 @@ class ConversationView(ReadView, generics.ListAPIView[Turn]):
         turns = Turn.objects.filter(**{self.column: self.kwargs[self.column]})
         if not turns.exists():
             raise Http404
-        return turns.select_related("superseded_by").prefetch_related("messages", "client_events")
+        return turns.select_related("superseded_by", "span_row").prefetch_related(
+            "messages", "client_events"
+        )
 
 
 class ThreadDetail(ConversationView):

@@ -6,6 +6,9 @@ import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
+# Django asks the database whether it has JSON.
+pytestmark = pytest.mark.django_db
+
 
 def ids(databases: list[str] | None = None) -> set[str]:
     return {str(message.id) for message in run_checks(databases=databases)}

@@ -13,7 +13,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from observability.admin_tools import RecentValuesFilter
 from observability.feedback import record_feedback
-from observability.models import Delivery, Message, Turn
+from observability.models import Delivery, Message, Turn, TurnSpans
 from observability.recorder import Identity
 from tests.factories import (
     make_client_event,
@@ -29,6 +29,41 @@ pytestmark = pytest.mark.django_db
 
 TURNS = "/admin/observability/turn/"
 DELIVERIES = "/admin/observability/delivery/"
+
+SPANS: list[dict[str, Any]] = [
+    {
+        "id": "request",
+        "parent_id": "",
+        "kind": "request",
+        "name": "threads.create",
+        "start_ms": 0,
+        "duration_ms": 1_000,
+        "error": {},
+    },
+    {
+        "id": "s2",
+        "parent_id": "s1",
+        "kind": "tool",
+        "name": "a_tool",
+        "start_ms": 200.5,
+        "duration_ms": 300,
+        "error": {
+            "type": "LookupError",
+            "message": "no such zone",
+            "where": "tools.py:12 in current_time",
+        },
+        "attributes": {"input": "Berlin"},
+    },
+    {
+        "id": "s1",
+        "parent_id": "request",
+        "kind": "agent",
+        "name": "an_agent",
+        "start_ms": 100,
+        "duration_ms": 800,
+        "attributes": {"unfinished": True},
+    },
+]
 
 
 @pytest.fixture
@@ -330,14 +365,15 @@ def test_the_page_takes_as_many_queries_for_many_messages_as_for_few(
     admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     turn = make_turn(user=make_user(), thread_id="thr_1")
-    # Session, operator; turn, user, messages, feedback, client events, deliveries, two neighbours.
-    with django_assert_num_queries(10):
+    # Session, operator; turn, user, messages, spans, feedback, client events, deliveries,
+    # two neighbours; who reads it is noted.
+    with django_assert_num_queries(12):
         html(admin, page_of(turn))
     for _ in range(20):
         make_client_event(turn)
         make_message(turn, Message.Kind.RESPONSE, "And on.")
         make_delivery(turn, event_id=f"event {_}")
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(12):
         html(admin, page_of(turn))
 
 
@@ -355,6 +391,23 @@ def test_the_page_shows_what_the_visitor_thinks_and_thought_at_first(admin: Clie
     listed = html(admin, TURNS, feedback__exact="negative")
     assert page_of(turn) in listed
     assert page_of(turn) not in html(admin, TURNS, feedback__exact="positive")
+
+
+def test_the_page_shows_the_steps_and_what_failed_in_them(admin: Client) -> None:
+    turn = make_turn(status=Turn.Status.FAILED, ttft_ms=500, total_ms=1_000)
+    TurnSpans.objects.create(turn=turn, spans=SPANS)
+    page = Page(html(admin, page_of(turn)))
+    for shown in ("LookupError: no such zone", "tools.py:12 in current_time", "input: Berlin"):
+        assert shown in page.text
+    assert "The first token reached the visitor after 500 ms." in page.text
+    names = [row["name"] for row in SPANS]
+    places = [page.text.index(name, page.text.index("Steps")) for name in names]
+    # The tree's order, and not that of the rows.
+    assert sorted(places) == [places[0], places[2], places[1]]
+
+
+def test_the_page_of_a_turn_without_spans_has_no_steps(admin: Client) -> None:
+    assert "Steps" not in Page(html(admin, page_of(make_turn()))).text
 
 
 def test_the_page_shows_what_the_browser_told(admin: Client) -> None:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from observability.models import Delivery, Turn
+from observability.models import Delivery, Turn, TurnSpans
 from tests.factories import make_client_event, make_delivery, make_operator, make_turn
 from tests.pages import Page, html
 
@@ -46,6 +46,19 @@ SHARED_TEXTS = {
 }
 
 
+def hostile_span(text: str) -> dict[str, Any]:
+    return {
+        "id": text,
+        "parent_id": "",
+        "kind": text,
+        "name": text,
+        "start_ms": 0,
+        "duration_ms": 1,
+        "error": {"type": text, "message": text, "where": text},
+        "attributes": {"input": text, "list": [text]},
+    }
+
+
 def pages_with(text: str) -> list[tuple[str, dict[str, Any]]]:
     """The pages of two turns and a delivery that have this text everywhere."""
     Turn.objects.all().delete()
@@ -58,6 +71,7 @@ def pages_with(text: str) -> list[tuple[str, dict[str, Any]]]:
     delivery = make_delivery(
         turn, state=Delivery.State.DEAD, last_error=text[:200], destination=text[:32]
     )
+    TurnSpans.objects.create(turn=turn, spans=[hostile_span(text)])
     event = make_client_event(turn, data={text[:20]: text}, dropped=[text])
     given = {name: shared[name] for name in ("thread_id", "session_id", "owner_key")}
     return [

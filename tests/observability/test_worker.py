@@ -17,7 +17,7 @@ from pytest_django import Settings
 from observability import anosys, courier, outbox, turns, worker
 from observability.courier import Courier
 from observability.models import Delivery, Turn
-from observability.worker import Worker
+from observability.worker import Chore, Worker
 from tests.observability.helpers import (
     add_message,
     enqueue,
@@ -44,6 +44,14 @@ def loop() -> Iterator[Worker]:
     loop = Worker()
     yield loop
     loop.courier.close()
+
+
+@pytest.fixture
+def chores(monkeypatch: pytest.MonkeyPatch) -> list[Chore]:
+    """None but those that the test asks for."""
+    chores: list[Chore] = []
+    monkeypatch.setattr(worker, "_chores", chores)
+    return chores
 
 
 @pytest.fixture
@@ -112,6 +120,57 @@ class TestACycle:
         with django_assert_max_num_queries(1):
             assert loop.run_once() is False
         assert standin.connections == 0
+
+    def test_what_apps_want_done_now_and_then_is_done_then(
+        self, chores: list[Chore], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        done: list[str] = []
+        worker.every(10, lambda: done.append("often"))
+        worker.every(600, lambda: done.append("rarely"))
+        loop = Worker()
+        loop.run_once()
+        assert done == []
+        now += 15  # Half as long again as asked for, at most.
+        loop.run_once()
+        loop.run_once()
+        assert done == ["often"]
+        now += 75
+        loop.run_once()
+        assert done == ["often", "often", "rarely"]
+        now += 15
+        loop.run_once()
+        assert done == ["often", "often", "rarely", "often"]
+        loop.courier.close()
+
+    def test_a_chore_that_fails_is_told_by_its_type_and_costs_nothing_else(
+        self,
+        chores: list[Chore],
+        standin: AnosysStandin,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        words = "what a visitor wrote"
+
+        def fail() -> None:
+            raise PermissionError(words)
+
+        done: list[str] = []
+        worker.every(0, fail)
+        worker.every(0, lambda: done.append("other"))
+        enqueue()
+        loop = Worker()
+        loop.run_once()
+        loop.courier.close()
+        assert done == ["other"]
+        assert standin.ingestion_requests == 1
+        assert "The worker goes on after PermissionError" in caplog.text
+        assert words not in caplog.text
+
+    def test_the_chat_has_its_forgotten_uploads_swept(self) -> None:
+        from chatkit_endpoint.retention import SWEEP_INTERVAL, sweep_unsent
+
+        assert Chore(SWEEP_INTERVAL, sweep_unsent) in worker._chores
 
     def test_without_a_destination_it_only_keeps_house(
         self, loop: Worker, standin: AnosysStandin, settings: Settings

@@ -195,7 +195,7 @@ def test_a_page_takes_as_many_queries_for_many_turns_as_for_few(
 ) -> None:
     for path in ("turns/", "threads/thr_1/"):
         make_turn(thread_id="thr_1")
-        expected = 3 if path == "turns/" else 6
+        expected = 4 if path == "turns/" else 7
         with django_assert_num_queries(expected):
             get(api, path)
         for _ in range(5):

@@ -1,0 +1,165 @@
+"""The spans of turns: what they tell, how they nest, and that they cost a turn nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from agents import Agent, FunctionTool, RunContextWrapper, function_tool
+
+from chatkit_endpoint.assistant import build_model
+from chatkit_endpoint.server import DjangoChatKitServer, get_server
+from observability import instrument, span_log, spans
+from observability.models import Turn, TurnSpans
+from observability.retention import purge_text
+from observability.span_log import ROOT, SPANS_AT_MOST, TEXT_CHARS, Kind, SpanLog, describe, shorten
+from tests.chatkit_endpoint.visitors import Visitor, user_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def spans_of(turn: Turn) -> list[dict[str, Any]]:
+    return list((await TurnSpans.objects.aget(turn=turn)).spans)
+
+
+def named(told: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    (span,) = [span for span in told if span["name"] == name]
+    return span
+
+
+async def test_a_turn_keeps_its_steps_under_their_parents() -> None:
+    alice = await Visitor().sign_in(await user_of("alice"))
+    answer = await alice.say("What time is it?")
+    assert answer.status == 200
+    turn = await Turn.objects.aget()
+    told = await spans_of(turn)
+    root, agent, tool = told[0], named(told, "Assistant"), named(told, "current_time")
+    assert (root["id"], root["parent_id"], root["name"]) == (ROOT, "", "threads.create")
+    assert root["duration_ms"] == turn.total_ms
+    assert (agent["kind"], agent["parent_id"]) == ("agent", ROOT)
+    assert (tool["kind"], tool["parent_id"]) == ("tool", agent["id"])
+    assert agent["attributes"]["tools"] == ["current_time"]
+    assert "time_zone" in tool["attributes"]["input"]
+    assert tool["attributes"]["output"]
+    stored = [span["name"] for span in told if span["kind"] == "store"]
+    # Also what came before the turn.
+    assert stored[0] == "save_thread"
+    assert "save_item" in stored
+    assert all(span["parent_id"] == ROOT for span in told if span["kind"] == "store")
+    for span in told:
+        assert 0 <= span["start_ms"] <= span["start_ms"] + span["duration_ms"] <= root["duration_ms"] + 5
+        assert "error" not in span
+
+
+@pytest.mark.parametrize("secret", ["sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCD"])
+async def test_a_failing_tool_is_told_with_type_message_and_place(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    @function_tool(name_override="current_time")
+    async def failing(context: RunContextWrapper[Any], time_zone: str = "") -> str:
+        raise LookupError(f"no such zone, key {secret}")
+
+    await _answer_with(monkeypatch, failing)
+    tool = named(await spans_of(await Turn.objects.aget()), "current_time")
+    assert tool["error"]["type"] == "LookupError"
+    assert tool["error"]["message"].startswith("no such zone, key ")
+    assert "test_turn_spans.py" in tool["error"]["where"]
+    assert tool["error"]["where"].endswith("in failing")
+    assert secret not in str(tool)
+
+
+async def _answer_with(monkeypatch: pytest.MonkeyPatch, tool: FunctionTool) -> None:
+    agent: Agent[Any] = Agent(name="Helper", tools=[tool], model=build_model())
+    kind = type(get_server())
+    assert kind is DjangoChatKitServer
+    server = instrument(kind(get_server().store, agent=agent))  # type: ignore[arg-type]
+    monkeypatch.setattr("chatkit_endpoint.server.get_server", lambda: server)
+    alice = await Visitor().sign_in(await user_of("alice"))
+    await alice.say("What time is it?")
+
+
+async def test_a_failure_of_the_recording_costs_only_the_spans(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: Any) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(spans.TurnProcessor, "_begin", broken)
+    alice = await Visitor().sign_in(await user_of("alice"))
+    answer = await alice.say("What time is it?")
+    assert answer.text
+    assert answer.errors == []
+    turn = await Turn.objects.aget()
+    assert turn.status == Turn.Status.COMPLETED
+    assert turn.output_tokens
+    assert "RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(0.0, False), (1.0, True)])
+async def test_spans_are_sampled_but_turns_are_not(settings: Any, rate: float, kept: bool) -> None:
+    settings.OBSERVABILITY_SPAN_SAMPLING = rate
+    alice = await Visitor().sign_in(await user_of("alice"))
+    await alice.say("Hello")
+    assert await Turn.objects.acount() == 1
+    assert await TurnSpans.objects.aexists() is kept
+
+
+async def test_the_spans_of_a_failure_are_always_kept(settings: Any) -> None:
+    settings.OBSERVABILITY_SPAN_SAMPLING = 0.0
+    alice = await Visitor().sign_in(await user_of("alice"))
+    await alice.say("/error")
+    turn = await Turn.objects.aget()
+    assert turn.status == Turn.Status.FAILED
+    assert "error" in (await spans_of(turn))[0]
+
+
+def test_purged_text_takes_the_spans_along(db: None) -> None:
+    from tests.factories import make_turn
+
+    turn, other = make_turn(), make_turn()
+    for each in (turn, other):
+        TurnSpans.objects.create(turn=each, spans=[])
+    purge_text(Turn.objects.filter(pk=turn.pk))
+    assert list(TurnSpans.objects.values_list("turn", flat=True)) == [other.pk]
+
+
+def test_a_log_is_bounded_and_says_what_it_left_out() -> None:
+    log = SpanLog()
+    for _ in range(SPANS_AT_MOST + 7):
+        with log.step(Kind.STORE, "load_item"):
+            pass
+    told = log.export(operation="threads.create", total_ms=1, is_error=False)
+    assert len(told) == SPANS_AT_MOST + 1
+    assert told[0]["attributes"] == {"spans_dropped": 7}
+
+
+def test_texts_are_cut_and_what_is_unfinished_is_said() -> None:
+    log = SpanLog()
+    span = log.begin(Kind.TOOL, "search")
+    span.attributes["input"] = shorten("x" * 3 * TEXT_CHARS)
+    (_, told) = log.export(operation="", total_ms=50, is_error=False)
+    assert told["attributes"]["unfinished"] is True
+    assert told["attributes"]["input"].endswith(f"… (+{2 * TEXT_CHARS})")
+    assert told["duration_ms"] <= 50
+
+
+def test_a_step_that_is_passed_over_hands_its_children_to_its_parent() -> None:
+    log = SpanLog()
+    log.begin(Kind.AGENT, "a", id="1")
+    log.pass_over("2", "1")
+    assert log.begin(Kind.TOOL, "t", parent_id="2").parent_id == "1"
+    assert log.begin(Kind.TOOL, "t", parent_id="unknown").parent_id == ROOT
+
+
+def test_a_failing_step_of_ours_is_told_by_its_type_only() -> None:
+    log = SpanLog()
+    with pytest.raises(LookupError), log.step(Kind.STORE, "load_item"):
+        raise LookupError("what somebody wrote")
+    (_, told) = log.export(operation="", total_ms=1, is_error=True)
+    assert told["error"] == {"type": "LookupError"}
+
+
+def test_an_error_that_was_never_raised_has_no_place() -> None:
+    assert describe(ValueError("x")) == {"type": "ValueError", "message": "x"}
+    assert span_log.ROOT == "request"
