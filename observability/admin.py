@@ -19,7 +19,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from . import dashboard, worker
+from . import dashboard, turn_views, worker
 from .admin_tools import GivenFilter, PageAdmin, ReadOnlyAdmin, RecentValuesFilter
 from .display import (
     UNKNOWN,
@@ -66,6 +66,40 @@ class TurnList(ChangeList):
         return brief(super().get_queryset(request, exclude_parameters))
 
 
+class ErrorFilter(admin.SimpleListFilter):
+    title = _("error")
+    parameter_name = "has_error"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("ended in an error")), ("no", _("without an error"))]
+
+    def queryset(
+        self, request: HttpRequest, queryset: models.QuerySet[Turn]
+    ) -> models.QuerySet[Turn]:
+        if self.value() == "yes":
+            return queryset.filter(status__in=ERRORS)
+        return queryset.exclude(status__in=ERRORS) if self.value() == "no" else queryset
+
+
+class SlowerFilter(admin.SimpleListFilter):
+    title = _("time in all")
+    parameter_name = "slower_than_ms"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            (str(seconds * 1000), _("more than %(time)s") % {"time": milliseconds(seconds * 1000)})
+            for seconds in (1, 3, 10, 30, 60)
+        ]
+
+    def queryset(
+        self, request: HttpRequest, queryset: models.QuerySet[Turn]
+    ) -> models.QuerySet[Turn]:
+        value = self.value() or ""
+        # Any number will do: a link may name its own.
+        is_number = value.isascii() and value.isdigit() and len(value) < 10
+        return queryset.filter(total_ms__gt=int(value)) if is_number else queryset
+
+
 @admin.register(Turn)
 class TurnAdmin(PageAdmin):
     list_display = (
@@ -89,6 +123,8 @@ class TurnAdmin(PageAdmin):
         ("user", GivenFilter),
         ("owner_key", GivenFilter),
         "status",
+        ErrorFilter,
+        SlowerFilter,
         "started_at",
         ("model", RecentValuesFilter),
         ("locale", RecentValuesFilter),
@@ -99,6 +135,9 @@ class TurnAdmin(PageAdmin):
         "Words of the prompt or the answer, the name of a user, or the id of a trace, a thread, "
         "a session or a request."
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*turn_views.urls(self), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TurnList

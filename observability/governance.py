@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.http import HttpRequest
@@ -21,16 +21,26 @@ def may_view_content(user: Any) -> bool:
 
 def note_access(request: HttpRequest, turns: Iterable[Turn]) -> None:
     """Keep that the request's user is shown the text of these turns, as far as they have any."""
-    user = request.user
     ContentAccess.objects.bulk_create(
-        ContentAccess(
-            user_id=user.pk,
-            username=user.get_username(),
-            turn=turn,
-            trace_id=turn.trace_id,
-            owner_key=turn.owner_key,
-            path=request.path[:PATH_LENGTH],
-        )
+        _access(request, turn=turn, trace_id=turn.trace_id, owner_key=turn.owner_key)
         for turn in turns
         if not turn.is_text_purged
+    )
+
+
+def note_access_by_id(request: HttpRequest, trace_ids: Sequence[str]) -> None:
+    """The same for turns that are not at hand as objects."""
+    turns = Turn.objects.with_text().filter(trace_id__in=trace_ids).order_by()
+    ContentAccess.objects.bulk_create(
+        _access(request, turn_id=pk, trace_id=trace_id, owner_key=owner_key)
+        for pk, trace_id, owner_key in turns.values_list("pk", "trace_id", "owner_key")
+    )
+
+
+def _access(request: HttpRequest, **fields: Any) -> ContentAccess:
+    return ContentAccess(
+        user_id=request.user.pk,
+        username=request.user.get_username(),
+        path=request.path[:PATH_LENGTH],
+        **fields,
     )

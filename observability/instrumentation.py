@@ -119,6 +119,9 @@ async def _recorded(
     except GeneratorExit:
         # Closed from outside: nobody may await here, and perhaps this is another context.
         cancelled, same_context = True, False
+        if recorder.spans.failure:
+            # Not by the visitor: the SDK drops a stream that it can't keep an item of.
+            recorder.abort(recorder.spans.failure, "")
         raise
     except Exception as caught:
         error = caught

@@ -186,7 +186,7 @@ class Message(models.Model):
     class Meta:
         verbose_name = _("message")
         verbose_name_plural = _("messages")
-        ordering = ("turn", "position")
+        ordering = ("turn_id", "position")
         constraints = (
             models.UniqueConstraint(
                 fields=("turn", "position"), name="observability_message_position"

@@ -95,6 +95,12 @@ class SpanLog:
         finally:
             span.end_tick = time.perf_counter()
 
+    @property
+    def failure(self) -> str:
+        """The type of the error that the latest step ended in; empty if it did not."""
+        latest = self._spans[-1] if self._spans else None
+        return (latest.error or {}).get("type", "") if latest is not None else ""
+
     def export(self, *, operation: str, total_ms: int, is_error: bool) -> list[dict[str, Any]]:
         """The spans as they are stored: times in ms from the request's arrival, texts redacted.
 

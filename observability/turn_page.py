@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Q
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
@@ -43,7 +45,7 @@ def conversation(turn: Turn) -> list[Line]:
             text=visible(message.text),
             created_at=message.created_at,
         )
-        for message in turn.messages.order_by("position")
+        for message in turn.messages.all()
     ]
     if not lines and turn.prompt:
         prompt = Message.Kind.PROMPT
@@ -114,10 +116,10 @@ def facts(turn: Turn) -> list[tuple[str, str]]:
     """Who, where and by what: names and values, linked to the turns that share them."""
     named = [
         (gettext("user"), _turns_link("user", turn.user_id, user_name(turn)) if turn.user else ""),
-        (gettext("owner"), _turns_link("owner_key", turn.owner_key)),
+        (gettext("owner"), _page_link("owner", turn.owner_key)),
         (gettext("tenant"), visible(turn.tenant)),
-        (gettext("thread"), _turns_link("thread_id", turn.thread_id)),
-        (gettext("session"), _turns_link("session_id", turn.session_id)),
+        (gettext("thread"), _page_link("thread", turn.thread_id)),
+        (gettext("session"), _page_link("session", turn.session_id)),
         (gettext("request"), _turns_link("request_id", turn.request_id)),
         (gettext("trace"), _turns_link("trace_id", turn.trace_id)),
         (gettext("operation"), visible(turn.operation)),
@@ -191,6 +193,15 @@ def ratings(turn: Turn) -> list[dict[str, str]]:
 def data_of(event: ClientEvent) -> str:
     """What came with it, in one line."""
     return visible(", ".join(f"{name}: {value}" for name, value in sorted(event.data.items())))
+
+
+def _page_link(page: str, value: str) -> str:
+    """A link to all that a thread, a session or an owner has; nothing for no value."""
+    # A slash would not come back from the address as it was.
+    if not value or "/" in value:
+        return visible(value)
+    url = reverse(f"admin:observability_turn_{page}", args=(value,))
+    return format_html('<a href="{}"><bdi>{}</bdi></a>', url, visible(value))
 
 
 def _turns_link(parameter: str, value: int | str | None, label: str | None = None) -> str:

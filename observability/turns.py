@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -48,11 +49,12 @@ def open_turn(recorder: TurnRecorder) -> None:
     _live.add(recorder.trace_id)
     worker.ensure_running()  # It renews the lease, where no lifespan has started it.
     if identity.operation == "threads.retry_after_item" and recorder.prompt_id:
-        Turn.objects.of_thread(turn).filter(
-            messages__kind=Message.Kind.PROMPT,
-            messages__item_id=recorder.prompt_id,
-            superseded_by=None,
-        ).order_by().exclude(pk=turn.pk).update(superseded_by=turn)
+        answered = Q(messages__kind=Message.Kind.PROMPT, messages__item_id=recorder.prompt_id)
+        # Of one whose process died there are no messages: its row has the prompt alone.
+        died = Q(status=Turn.Status.INTERRUPTED, messages=None, prompt=turn.prompt)
+        Turn.objects.of_thread(turn).filter(answered | died, superseded_by=None).order_by().exclude(
+            pk=turn.pk
+        ).update(superseded_by=turn)
 
 
 def settle_turn(recorder: TurnRecorder) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 from typing import Any
 
 import pytest
 from agents import Agent, FunctionTool, RunContextWrapper, function_tool
+from django.db import OperationalError
 
 from chatkit_endpoint.assistant import build_model
 from chatkit_endpoint.server import DjangoChatKitServer, get_server
+from chatkit_endpoint.store import DjangoStore
 from observability import instrument, span_log, spans
 from observability.models import Turn, TurnSpans
 from observability.retention import purge_text
@@ -47,7 +51,12 @@ async def test_a_turn_keeps_its_steps_under_their_parents() -> None:
     assert "save_item" in stored
     assert all(span["parent_id"] == ROOT for span in told if span["kind"] == "store")
     for span in told:
-        assert 0 <= span["start_ms"] <= span["start_ms"] + span["duration_ms"] <= root["duration_ms"] + 5
+        assert (
+            0
+            <= span["start_ms"]
+            <= span["start_ms"] + span["duration_ms"]
+            <= root["duration_ms"] + 5
+        )
         assert "error" not in span
 
 
@@ -94,6 +103,31 @@ async def test_a_failure_of_the_recording_costs_only_the_spans(
     assert turn.output_tokens
     assert "RuntimeError" in caplog.text
     assert "secret" not in caplog.text
+
+
+async def test_an_answer_that_can_not_be_kept_is_a_failure_and_not_the_visitors_doing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep = DjangoStore.add_thread_item
+
+    async def keep_no_answer(store: DjangoStore, thread_id: str, item: Any, context: Any) -> None:
+        if item.type != "assistant_message":
+            return await keep(store, thread_id, item, context)
+        with context.spans.step(Kind.STORE, "save_item"):
+            raise OperationalError("disk full, and what somebody wrote")
+
+    monkeypatch.setattr(DjangoStore, "add_thread_item", keep_no_answer)
+    alice = await Visitor().sign_in(await user_of("alice"))
+    answer = await alice.say("Hello")
+    assert answer.errors
+    assert b"disk full" not in answer.body
+    for _ in range(200):
+        turn = await Turn.objects.aget()
+        if turn.status != Turn.Status.RUNNING:
+            break
+        gc.collect()
+        await asyncio.sleep(0.05)
+    assert (turn.status, turn.error_code) == (Turn.Status.FAILED, "OperationalError")
 
 
 @pytest.mark.parametrize(("rate", "kept"), [(0.0, False), (1.0, True)])
