@@ -6,6 +6,9 @@ VENV ?= .venv
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+NODE := tests/javascript/node_modules
+NODE_STAMP := $(NODE)/.stamp
+TSC := node $(NODE)/typescript/bin/tsc --project tests/javascript
 WATCHED := chatsite chatkit_endpoint observability templates locale
 
 # Development goes without TLS and makes its own secret key; production sets this to 0.
@@ -39,10 +42,12 @@ test-postgres: $(STAMP) ## Run the tests on a temporary PostgreSQL cluster
 
 # Production's settings, as `check --deploy` wants them; the key lives as long as the command.
 lint: export DATABASE_URL := sqlite://:memory:
-lint: $(STAMP) ## Lint, check types, layers, migrations and the deployment settings
+lint: $(STAMP) $(NODE_STAMP) ## Lint, check types, layers, migrations and the deployment settings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(TSC)
+	$(TSC)/tsconfig.element.json
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	DJANGO_DEBUG=0 \
@@ -59,7 +64,7 @@ lock: $(STAMP) ## Resolve pyproject.toml anew into requirements.lock
 		--custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## Remove virtual environments, caches and build output; var/ keeps its data
-	rm -rf .venv .venv-* build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache $(NODE)
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # A venv whose Python was upgraded away or removed is of no use, however new it is.
@@ -76,4 +81,9 @@ $(STAMP): requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		--requirement requirements.lock
+	@touch $@
+
+# What type-checks the browser's code; nothing of it is shipped.
+$(NODE_STAMP): tests/javascript/package-lock.json
+	npm ci --prefix tests/javascript --no-progress --silent
 	@touch $@

@@ -1,19 +1,30 @@
-"""Conversations, as an operator reads and deletes them."""
+"""Conversations, as an operator reads, shuts and deletes them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Left
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -23,9 +34,38 @@ from observability.models import Turn
 
 from .models import Attachment, Thread, ThreadItem
 from .retention import purge
+from .thread_status import REASON_LENGTH, Status, having, set_status, shown, status_of
 from .transcript import transcript
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
 ITEMS_PER_PAGE = 100
+
+
+class StatusForm(forms.Form):
+    """What an operator makes of a thread."""
+
+    status = forms.ChoiceField(label=_("Status"), choices=Status.choices)
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=REASON_LENGTH,
+        required=False,
+        widget=forms.Textarea(attrs={"cols": 30, "rows": 3}),
+        help_text=_("The visitor reads it, where the thread is locked or closed."),
+    )
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(Status.choices)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return having(queryset, value) if value in Status.values else queryset
 
 
 class ThreadList(ChangeList):
@@ -40,23 +80,34 @@ class ThreadList(ChangeList):
         )
         threads: QuerySet[Thread] = super().get_queryset(request, exclude_parameters)
         return threads.defer("title", "payload").annotate(
-            title_start=Left("title", 200), number_of_items=Coalesce(Subquery(items), 0)
+            title_start=Left("title", 200),
+            number_of_items=Coalesce(Subquery(items), 0),
+            status=shown(),
         )
 
 
 @admin.register(Thread)
 class ThreadAdmin(PageAdmin):
-    """Read-only but for deleting, which leaves nothing of the conversation behind."""
+    """Read-only but for two things: who may change a thread sets its status, and who may delete
+    one leaves nothing of the conversation behind.
+    """
 
     list_display = (
         "shown_title",
         "shown_user",
+        "shown_status",
         "shown_items",
         "shown_created",
         "shown_updated",
     )
     list_select_related = ("user",)
-    list_filter = (("user", GivenFilter), ("owner_key", GivenFilter), "updated_at", "created_at")
+    list_filter = (
+        ("user", GivenFilter),
+        ("owner_key", GivenFilter),
+        StatusFilter,
+        "updated_at",
+        "created_at",
+    )
     search_help_text = _("Words of the title, the name of a user, or the id of a thread.")
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -78,6 +129,11 @@ class ThreadAdmin(PageAdmin):
     def shown_user(self, thread: Thread) -> str:
         return format_html("<bdi>{}</bdi>", user_name(thread))
 
+    @admin.display(description=_("status"))
+    def shown_status(self, thread: Thread) -> str:
+        status = Status(getattr(thread, "status", Status.ACTIVE))
+        return "" if status == Status.ACTIVE else str(status.label)
+
     @admin.display(description=_("items"), ordering="number_of_items")
     def shown_items(self, thread: Thread) -> str:
         return number(getattr(thread, "number_of_items", None))
@@ -94,6 +150,8 @@ class ThreadAdmin(PageAdmin):
         pages = Paginator(obj.items.order_by("pk"), ITEMS_PER_PAGE)
         page = pages.get_page(request.GET.get("p"))
         may_view_turns = request.user.has_perm("observability.view_turn")
+        status, reason = status_of(obj.payload)
+        reason = visible(reason)
         return {
             "thread": obj,
             "thread_title": visible(obj.title) or gettext("(untitled)"),
@@ -104,6 +162,8 @@ class ThreadAdmin(PageAdmin):
                 (gettext("Owner"), _threads_link("owner_key", obj.owner_key)),
                 (gettext("Tenant"), visible(obj.tenant)),
                 (gettext("Thread"), visible(obj.key)),
+                (gettext("Status"), status.label),
+                (gettext("Reason"), reason),
                 (gettext("Items"), number(pages.count)),
                 (gettext("Created at"), time_tag(obj.created_at)),
                 (gettext("Last written at"), time_tag(obj.updated_at)),
@@ -113,7 +173,43 @@ class ThreadAdmin(PageAdmin):
             )
             if may_view_turns
             else "",
+            "status_form": StatusForm(initial={"status": status, "reason": reason})
+            if _may_change(request)
+            else None,
         }
+
+    # -- locking and closing ----------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(cast("Callable[..., HttpResponse]", self.status_view))
+        name = "chatkit_endpoint_thread_status"
+        return [path("<path:object_id>/status/", view, name=name), *super().get_urls()]
+
+    def status_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Set the thread's status as the form says, and go back to its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not _may_change(request):
+            raise PermissionDenied
+        thread = self.get_object(request, unquote(object_id))
+        if thread is None:
+            raise Http404
+        form = StatusForm(request.POST)
+        if form.is_valid():
+            self._set_status(request, thread, **form.cleaned_data)
+        else:
+            wrong = (f"{form[name].label}: {error[0]}" for name, error in form.errors.items())
+            self.message_user(request, " ".join(wrong), messages.ERROR)
+        url = reverse("admin:chatkit_endpoint_thread_change", args=(thread.pk,))
+        return HttpResponseRedirect(url)
+
+    def _set_status(self, request: HttpRequest, thread: Thread, status: str, reason: str) -> None:
+        wanted = Status(status)
+        set_status(thread.pk, wanted, reason)
+        # Without the reason: it may tell of the conversation, which a purge is to leave no word of.
+        said = gettext("Status: %(status)s") % {"status": wanted.label}
+        self.log_change(request, thread, said)
+        self.message_user(request, capfirst(said), messages.SUCCESS)
 
     # -- deleting ---------------------------------------------------------------------------------
 
@@ -156,6 +252,10 @@ class ThreadAdmin(PageAdmin):
             gettext("texts of turns"): turns.count(),
         }
         return keys, counts, set(), []
+
+
+def _may_change(request: HttpRequest) -> bool:
+    return cast("User", request.user).has_perm("chatkit_endpoint.change_thread")
 
 
 def user_name(thread: Thread) -> str:

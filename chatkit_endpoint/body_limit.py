@@ -1,7 +1,7 @@
-"""No body larger than its view takes: refused while it arrives.
+"""No body larger than its view takes, and none that never ends: refused while it arrives.
 
 Django keeps a body, on disk if it is large, before it looks at anything else: who asks, or whether
-that is too much. So this stands before Django, and counts.
+that is too much. So this stands before Django, counts, and looks at the clock.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.urls import Resolver404, resolve
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ASGIReceiveCallable,
         ASGIReceiveEvent,
         ASGISendCallable,
+        HTTPDisconnectEvent,
         HTTPScope,
         Scope,
     )
@@ -35,16 +36,29 @@ LINGER_SECONDS = 5.0
 """How long a refused body is still taken in, and dropped: a connection that is closed while its
 client writes is reset, and the client never reads why."""
 
+BODY_SECONDS = 300.0
+"""How long a body may take to arrive. Long enough for the largest file over a slow line; meanwhile
+it costs a task, no thread and no connection to the database."""
+
 _ATTRIBUTE = "max_body_bytes"
+_FAULT = "body_fault"
+
+# To Django, the client has left: it drops what it has and says nothing.
+_LEFT: HTTPDisconnectEvent = {"type": "http.disconnect"}
 
 ViewT = TypeVar("ViewT", bound=Callable[..., Any])
 
 
-def takes_body(max_bytes: Callable[[], int]) -> Callable[[ViewT], ViewT]:
-    """Say how many bytes of body a view takes; asked at each request. For any kind of view."""
+def takes_body(
+    max_bytes: Callable[[], int], fault: Fault = Fault.BODY_TOO_LARGE
+) -> Callable[[ViewT], ViewT]:
+    """Say how many bytes of body a view takes, asked at each request, and what is answered where
+    there are more. For any kind of view.
+    """
 
     def mark(view: ViewT) -> ViewT:
         setattr(view, _ATTRIBUTE, max_bytes)
+        setattr(view, _FAULT, fault)
         return view
 
     return mark
@@ -53,51 +67,65 @@ def takes_body(max_bytes: Callable[[], int]) -> Callable[[ViewT], ViewT]:
 def with_body_limit(
     application: ASGI3Application, *, default: int | None = None
 ) -> ASGI3Application:
-    """Wrap the site's ASGI application: bodies that are too large get a 413, in JSON.
+    """Wrap the site's ASGI application: bodies that are too large get a 413, and those that take
+    too long a 408, in JSON.
 
     Views say with :func:`takes_body` what they take. ``default`` is the limit, in bytes, of all
     others; None: they have none.
     """
 
     async def wrapped(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        limit = _limit_of(scope, default) if scope["type"] == "http" else None
-        if limit is None:
+        limit, fault = _limit_of(scope, default) if scope["type"] == "http" else (None, None)
+        if limit is None or fault is None:
             await application(scope, receive, send)
+        elif _announced_bytes(cast("HTTPScope", scope)) > limit:
+            await _refuse(fault, scope, receive, send)
         else:
-            await _limited(application, limit, scope, receive, send)
+            await _limited(application, limit, fault, scope, receive, send)
 
     return wrapped
 
 
 async def _limited(
-    application: ASGI3Application, limit: int, scope: Any, receive: ASGIReceiveCallable, send: Any
+    application: ASGI3Application,
+    limit: int,
+    too_large: Fault,
+    scope: Any,
+    receive: ASGIReceiveCallable,
+    send: Any,
 ) -> None:
-    if _announced_bytes(scope) > limit:
-        await _refuse(scope, receive, send)
-        return
     received = 0
-    is_refused = False
+    is_whole = False
+    refusal: Fault | None = None
+    deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
     async def counted() -> ASGIReceiveEvent:
-        nonlocal received, is_refused
-        message = await receive()
+        nonlocal received, is_whole, refusal
+        if is_whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            refusal = Fault.TOO_SLOW
+            return _LEFT
         if message["type"] == "http.request":
+            is_whole = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > limit:
-                is_refused = True
-                # To Django, the client has left: it drops what it has and says nothing.
-                return {"type": "http.disconnect"}
+                refusal = too_large
+                return _LEFT
         return message
 
     await application(scope, counted, send)
-    if is_refused:
-        await _refuse(scope, receive, send)
+    if refusal is not None:
+        await _refuse(refusal, scope, receive, send)
 
 
-async def _refuse(scope: HTTPScope, receive: ASGIReceiveCallable, send: Any) -> None:
+async def _refuse(fault: Fault, scope: Any, receive: ASGIReceiveCallable, send: Any) -> None:
     request = ASGIRequest(scope, io.BytesIO())
     with translation.override(locale_of(request)):
-        response = Fault.TOO_LARGE.response()
+        response = fault.response()
     visit_of(request).go_out(response.status_code)
     headers = {
         "Connection": "close",
@@ -129,15 +157,17 @@ async def _linger(receive: ASGIReceiveCallable) -> None:
         return
 
 
-def _limit_of(scope: Any, default: int | None) -> int | None:
+def _limit_of(scope: Any, default: int | None) -> tuple[int | None, Fault]:
+    """How much the view takes that will answer, and what it says of more."""
     prefix = get_script_prefix(scope)
     path = scope["path"].removeprefix(prefix.rstrip("/"))
     try:
         view = resolve(path).func
     except Resolver404:
-        return default
+        return default, Fault.BODY_TOO_LARGE
     max_bytes: Callable[[], int] | None = getattr(view, _ATTRIBUTE, None)
-    return default if max_bytes is None else max_bytes()
+    limit = default if max_bytes is None else max_bytes()
+    return limit, getattr(view, _FAULT, Fault.BODY_TOO_LARGE)
 
 
 def _announced_bytes(scope: HTTPScope) -> int:

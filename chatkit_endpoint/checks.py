@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from .conf import conf
 from .limits import Rate
+from .options import OptionError, chatkit_options
 
 MAX_HISTORY_ITEMS = 100
 
@@ -35,10 +36,10 @@ def check_chat(**kwargs: Any) -> list[CheckMessage]:
                 id="chatkit_endpoint.I002",
             )
         )
-    if settings.chatkit_client not in {"", "builtin", "openai"}:
+    if settings.chatkit_client not in {"", "builtin", "openai", "auto"}:
         messages.append(
             Error(
-                "CHATKIT_CLIENT is neither builtin nor openai.",
+                "CHATKIT_CLIENT is none of builtin, openai and auto.",
                 hint="Leave it unset to have the domain key decide.",
                 id="chatkit_endpoint.E001",
             )
@@ -73,6 +74,15 @@ def check_time_zone(**kwargs: Any) -> list[CheckMessage]:
             id="chatkit_endpoint.W001",
         )
     ]
+
+
+@register("chatkit")
+def check_options(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        chatkit_options(conf().chatkit_options)
+    except OptionError as error:
+        return [Error(f"CHATKIT_OPTIONS: {error}", id="chatkit_endpoint.E007")]
+    return []
 
 
 @register("chatkit")

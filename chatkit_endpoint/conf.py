@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from observability.conf import from_settings
 
@@ -21,9 +21,12 @@ class Conf:
     chatkit_reasoning_summary: Literal["", "auto", "concise", "detailed"] = "auto"
     """How a reasoning model of OpenAI is asked to tell its thoughts; empty: not at all."""
     chatkit_client: str = ""
-    """The browser's element; empty: OpenAI's where there is a domain key, else the built-in one."""
+    """The browser's element: builtin, openai, or auto: OpenAI's, else (it didn't load) the built-in
+    one. Empty: auto where there is a domain key, else builtin."""
     chatkit_domain_key: str = ""
     chatkit_script_url: str = "https://cdn.platform.openai.com/deployments/chatkit/chatkit.js"
+    chatkit_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of every chat of the site, spelled as in :mod:`.options`; a tag's arguments win."""
     chatkit_agent: str = ""
     """Dotted path of ``(RequestContext) -> agents.Agent``; empty: the default assistant."""
     chatkit_server: str = ""
@@ -77,10 +80,13 @@ class Conf:
     """How many of a thread's newest items the model is given."""
 
     @property
-    def client(self) -> Literal["builtin", "openai"]:
-        """The element that a page loads."""
-        wanted = self.chatkit_client or ("openai" if self.chatkit_domain_key else "builtin")
-        return "openai" if wanted == "openai" else "builtin"
+    def client(self) -> Literal["builtin", "openai", "auto"]:
+        """The element that a page loads. Without a domain key OpenAI's can't be tried."""
+        if self.chatkit_client == "openai":
+            return "openai"
+        if self.chatkit_client == "builtin" or not self.chatkit_domain_key:
+            return "builtin"
+        return "auto"
 
     @property
     def domain_key(self) -> str:

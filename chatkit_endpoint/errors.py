@@ -50,6 +50,16 @@ class Fault(_Fault, Enum):
         "too_large",
         _("The message is too long."),
     )
+    BODY_TOO_LARGE = (
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "too_large",
+        _("That is more than the server takes."),
+    )
+    TOO_SLOW = (
+        HTTPStatus.REQUEST_TIMEOUT,
+        "too_slow",
+        _("It took too long until all of it was here. Check your connection and try again."),
+    )
     FILE_TOO_LARGE = (
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "file_too_large",

@@ -15,10 +15,12 @@ from django.views.decorators.csrf import csrf_exempt
 
 from observability.models import Turn
 
+from .access_log import tells_access, visit_of
 from .authentication import context_of
 from .conf import conf
 from .context import RequestContext
 from .errors import Fault, Refused
+from .limits import spend
 from .locales import locale_of
 
 logger = logging.getLogger(__name__)
@@ -26,10 +28,12 @@ logger = logging.getLogger(__name__)
 
 # Checked with the session, as in views.chatkit.
 @csrf_exempt
+@tells_access
 async def session(request: HttpRequest) -> JsonResponse:
     """Make a client secret for this visitor: ``{"client_secret", "expires_at"}``, a UNIX time.
 
-    404 unless CHATKIT_WORKFLOW_ID is set, 501 without a key.
+    404 unless CHATKIT_WORKFLOW_ID is set, 501 without a key. Each counts like a message would,
+    against a rate of its own.
     """
     with translation.override(locale_of(request)):
         try:
@@ -47,8 +51,11 @@ async def _session(request: HttpRequest) -> JsonResponse:
         response.headers["Allow"] = "POST"
         return response
     context = await context_of(request)
+    context.operation = "hosted.session"
+    visit_of(request).come_in(context)
     if not settings.openai_api_key:
         raise Refused(Fault.UNSUPPORTED)
+    await spend(request, context, kind="session")
     # Late: the SDKs take more than a second to import.
     from openai import OpenAIError
 

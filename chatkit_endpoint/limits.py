@@ -9,6 +9,7 @@ So one conditional UPDATE by the database's clock takes a token, and no two requ
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import logging
@@ -47,6 +48,9 @@ FORGET_BATCH = 100
 IPV6_PREFIX = 64
 """What one customer gets of IPv6: who has one address there has them all."""
 
+_leaving: set[asyncio.Task[None]] = set()
+"""Strong references: the event loop itself keeps only weak ones."""
+
 _RATE = re.compile(r"([1-9]\d{0,5})/([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -80,12 +84,13 @@ class Allowance(NamedTuple):
     rate: Rate
 
 
-async def spend(request: HttpRequest, context: RequestContext) -> None:
+async def spend(request: HttpRequest, context: RequestContext, *, kind: str = "chat") -> None:
     """Count this request against its owner and its address.
 
     Raises Refused where either has none left; then nothing is counted.
     """
-    if allowances := allowances_of(request, tenant=context.tenant, owner_key=context.owner_key):
+    owner = {"tenant": context.tenant, "owner_key": context.owner_key}
+    if allowances := allowances_of(request, kind=kind, **owner):
         await run_in_database(take, allowances)
 
 
@@ -169,14 +174,27 @@ async def open_stream(context: RequestContext) -> AsyncIterator[None]:
     stream: a client that leaves meanwhile does not cancel that, so the seat is always given back,
     by its lease if the process dies.
     """
-    seat = await run_in_database(_take_seat, context)
+    taking = asyncio.create_task(run_in_database(_take_seat, context))
     try:
+        await asyncio.shield(taking)
         yield
     finally:
-        try:
-            await run_in_database(_leave_seat, seat)
-        except DatabaseError as error:
-            logger.error("A seat was not given back: %s; its lease ends.", type(error).__name__)
+        # A task: who is cancelled while a seat is being taken has it all the same, a moment later.
+        leaving = asyncio.create_task(_give_back(taking))
+        _leaving.add(leaving)
+        leaving.add_done_callback(_leaving.discard)
+        await asyncio.shield(leaving)
+
+
+async def _give_back(taking: asyncio.Task[int]) -> None:
+    """Leave the seat as soon as it is taken, if it is."""
+    await asyncio.wait([taking])
+    if taking.exception() is not None:
+        return
+    try:
+        await run_in_database(_leave_seat, taking.result())
+    except DatabaseError as error:
+        logger.error("A seat was not given back: %s; its lease ends.", type(error).__name__)
 
 
 def _take_seat(context: RequestContext) -> int:

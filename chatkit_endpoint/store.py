@@ -30,6 +30,7 @@ from . import retention
 from .context import RequestContext
 from .models import Attachment, Thread
 from .models import ThreadItem as ThreadItemRow
+from .thread_status import keep_operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,7 +145,11 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
         "updated_at": timezone.now(),
     }
     with transaction.atomic():
-        if Thread.objects.owned_by(context).filter(key=thread.id).update(**values):
+        rows = Thread.objects.owned_by(context).filter(key=thread.id)
+        kept = rows.select_for_update().values_list("payload", flat=True).first()
+        if kept is not None:
+            # A turn writes back the copy that it began with: what an operator said stands.
+            rows.update(**values | {"payload": keep_operators(kept, payload)})
             return
         # One that is being answered was there: it was deleted meanwhile and must not come back.
         is_answered = context.turn is not None and context.turn.thread_id == thread.id

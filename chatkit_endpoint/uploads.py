@@ -86,7 +86,7 @@ def _owned(*methods: str) -> Callable[..., Any]:
     ) -> Callable[..., Any]:
         # Not exempt at all: checked with the session, after the quota is on.
         @csrf_exempt
-        @takes_body(_form_bytes)
+        @takes_body(_form_bytes, Fault.FILE_TOO_LARGE)
         @tells_access
         @wraps(answer)
         async def view(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
@@ -98,12 +98,13 @@ def _owned(*methods: str) -> Callable[..., Any]:
                     context = await context_of(request)
                     if quota is not None and quota.exceeded:
                         raise _too_large()
+                    context.operation = f"attachments.{answer.__name__}"
                     visit_of(request).come_in(context)
                     return await sync_to_async(_run)(answer, request, context, *args, **kwargs)
                 except Refused as refusal:
                     return refusal.response()
                 except RequestDataTooBig:
-                    return Fault.TOO_LARGE.response()
+                    return Fault.BODY_TOO_LARGE.response()
                 except (MultiPartParserError, SuspiciousOperation, UnreadablePostError):
                     return Fault.INVALID.response()
 

@@ -27,7 +27,7 @@ _FORMS = frozenset({"multipart/form-data", "application/x-www-form-urlencoded"})
 # Not exempt at all: checked with the session, since the middleware parses a form before it looks,
 # and since a request with a token of its own needs no check.
 @csrf_exempt
-@takes_body(lambda: conf().chatkit_max_body_bytes)
+@takes_body(lambda: conf().chatkit_max_body_bytes, Fault.TOO_LARGE)
 @tells_access
 async def chatkit(request: HttpRequest) -> HttpResponseBase:
     """Answer one ChatKit request: JSON, or a stream of server-sent events.

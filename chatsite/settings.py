@@ -141,6 +141,11 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [
     ("en", _("English")),
     ("de", _("German")),
+    ("fr", _("French")),
+    ("es", _("Spanish")),
+    ("pt-br", _("Brazilian Portuguese")),
+    ("ja", _("Japanese")),
+    ("ar", _("Arabic")),
 ]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 
@@ -214,7 +219,7 @@ ANOSYS_INGESTION_URL = env.text("ANOSYS_INGESTION_URL")
 
 # Last: which hosts a page may load from depends on the chat's element.
 _element = Conf(chatkit_client=CHATKIT_CLIENT, chatkit_domain_key=CHATKIT_DOMAIN_KEY)
-_policy = csp.policy(_element.script_url if _element.client == "openai" else None)
+_policy = csp.policy(_element.script_url if _element.client != "builtin" else None)
 if django.VERSION >= (6, 0):
     SECURE_CSP = _policy
 else:

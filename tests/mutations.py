@@ -1,8 +1,9 @@
 """Does a test notice when the store forgets whose a thing is?
 
-For each method of the store, and for each of the conditions that ``owned_by`` consists of, this
-removes the owner from a copy of the tree and runs the isolation tests there. One of them has to go
-red. Run it after a change of the store or of those tests; it takes five minutes or so::
+For each method of the store, for the way to a file's bytes, and for each of the conditions that
+``owned_by`` consists of, this removes the owner from a copy of the tree and runs the isolation
+tests there. One of them has to go red. Run it after a change of the store or of those tests; it
+takes ten minutes or so::
 
     python -m tests.mutations            # all of them, as a table
     python -m tests.mutations load_item  # those whose name contains this
@@ -22,12 +23,15 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 MATRIX = "tests/chatkit_endpoint/test_isolation_matrix.py"
+UPLOADS = "tests/chatkit_endpoint/test_uploads.py"
 # The quick ones first.
 TESTS = (
     f"{MATRIX}::test_the_store_gives_a_stranger_nothing",
     f"{MATRIX}::test_a_stranger_is_told_what_they_are_told_of_nothing",
+    f"{UPLOADS}::test_a_foreign_file_answers_exactly_as_a_missing_one_does",
 )
 COPIED = ("chatkit_endpoint", "chatsite", "observability", "templates", "tests", "pyproject.toml")
+ATTACHMENTS = "chatkit_endpoint/attachments.py"
 STORE = "chatkit_endpoint/store.py"
 MODELS = "chatkit_endpoint/models.py"
 ANY_THREAD = "_any_thread_row(thread_id)"
@@ -80,6 +84,7 @@ MUTATIONS = [
     ),
     _store("load_attachment", "_load_attachment", _OWNED, ""),
     _store("delete_attachment", "_delete_attachment", _OWNED, ""),
+    Mutation("a file's bytes", ATTACHMENTS, "def _row(", _OWNED, ""),
     _condition("ThreadQuerySet", "tenant=context.tenant, ", ""),
     _condition("ThreadQuerySet", ", owner_key=context.owner_key", ""),
     _condition("ThreadItemQuerySet", "thread__tenant=context.tenant, ", ""),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from chatkit.types import ClosedStatus
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.test import Client
@@ -16,6 +20,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from chatkit_endpoint import admin as thread_admin
 from chatkit_endpoint.models import Attachment, Thread, ThreadItem
+from chatkit_endpoint.thread_status import Status, set_status
 from observability.models import Message, Turn
 from tests.factories import (
     make_answer,
@@ -27,6 +32,8 @@ from tests.factories import (
     make_user,
 )
 from tests.pages import Page, html
+
+from .visitors import Visitor, user_of
 
 pytestmark = pytest.mark.django_db
 
@@ -71,7 +78,10 @@ def test_the_list_takes_as_many_queries_for_many_threads_as_for_one(
     # Session, operator, the count and the page.
     with django_assert_num_queries(4) as queries:
         html(admin, THREADS)
-    assert not any('"chatkit_endpoint_thread"."payload"' in query["sql"] for query in queries)
+    # The JSON is looked at for the status, and not read.
+    page = queries[-1]["sql"]
+    assert '"payload" LIKE' in page or '"payload"::text LIKE' in page
+    assert not any('"chatkit_endpoint_thread"."payload",' in query["sql"] for query in queries)
     for number in range(30):
         make_prompt(make_thread(user=make_user(f"v{number}")), "Hello")
     with django_assert_num_queries(4):
@@ -172,6 +182,7 @@ def pages_with(client: Client, text: str, *, key: str) -> list[str]:
     make_item(thread, "task", task={"title": text, "content": text})
     make_item(thread, "widget", widget={text: text}, copy_text=text)
     make_item(thread, text[:64], more=text)
+    set_status(thread.pk, Status.LOCKED, text)
     urls = (THREADS, page_of(thread), f"{THREADS}{thread.pk}/delete/")
     pages = [html(client, url) for url in urls]
     Thread.objects.all().delete()
@@ -190,6 +201,11 @@ def test_characters_that_turn_text_around_reach_no_page(admin: Client) -> None:
         assert "\x07" not in page
 
 
+def test_a_megabyte_of_title_makes_no_megabyte_of_list(admin: Client) -> None:
+    make_thread("<b>" * 350_000)
+    assert len(html(admin, THREADS)) < 100_000
+
+
 # -- who may do what, and deleting -----------------------------------------------------------------
 
 
@@ -197,6 +213,125 @@ def test_nobody_adds_or_changes_a_thread(admin: Client) -> None:
     thread = make_thread()
     assert admin.get(f"{THREADS}add/").status_code == 403
     assert admin.post(page_of(thread), {"title": "changed"}).status_code == 403
+
+
+# -- locking and closing ---------------------------------------------------------------------------
+
+
+def shut(client: Client, thread: Thread, status: str, reason: str = "", **options: Any) -> Any:
+    """What the form on a thread's page does."""
+    data = {"status": status, "reason": reason}
+    return client.post(f"{THREADS}{thread.pk}/status/", data, **options)
+
+
+def test_an_operator_locks_a_thread_and_opens_it_again(admin: Client) -> None:
+    thread = make_thread()
+    written_at = thread.updated_at
+    answer = shut(admin, thread, "locked", "A colleague calls you.", follow=True)
+    assert answer.redirect_chain == [(page_of(thread), 302)]
+    page = answer.content.decode()
+    assert "Status: Locked" in page
+    assert '<option value="locked" selected>' in page
+    assert "A colleague calls you.</textarea>" in page
+    thread.refresh_from_db()
+    payload = json.loads(thread.payload)
+    assert payload["status"] == {"type": "locked", "reason": "A colleague calls you."}
+    assert payload["title"] == "The time"
+    assert thread.updated_at == written_at
+    entry = LogEntry.objects.get()
+    assert (entry.object_repr, entry.get_change_message()) == (thread.key, "Status: Locked")
+
+    shut(admin, thread, "active", "Never mind.")
+    thread.refresh_from_db()
+    assert json.loads(thread.payload)["status"] == {"type": "active"}
+
+
+def test_the_list_shows_and_narrows_to_what_is_shut(admin: Client) -> None:
+    threads = {status: make_thread(status) for status in ("active", "locked", "closed")}
+    # What a visitor writes is not mistaken for it.
+    make_thread('{"status":{"type":"locked"}}')
+    for status, thread in threads.items():
+        shut(admin, thread, status)
+    assert html(admin, THREADS).count('<td class="field-shown_status">Locked</td>') == 1
+    for status, thread in threads.items():
+        found = set(admin.get(THREADS, {"status": status}).context["cl"].result_list)
+        assert thread in found
+        assert not found & (set(threads.values()) - {thread})
+        assert len(found) == (2 if status == "active" else 1)
+    assert admin.get(THREADS, {"status": "nonsense"}).context["cl"].result_count == 4
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"status": "gone"}, {"status": "locked", "reason": "x" * 301}]
+)
+def test_what_is_no_status_changes_nothing_and_is_told(admin: Client, data: Any) -> None:
+    thread = make_thread()
+    answer = admin.post(f"{THREADS}{thread.pk}/status/", data, follow=True)
+    assert '<li class="error">' in answer.content.decode()
+    before = thread.payload
+    thread.refresh_from_db()
+    assert thread.payload == before
+    assert not LogEntry.objects.exists()
+
+
+def test_who_may_only_view_or_delete_can_not_shut_a_thread(client: Client) -> None:
+    thread = make_thread()
+    rights = ("chatkit_endpoint.view_thread", "chatkit_endpoint.delete_thread")
+    client.force_login(make_operator(*rights))
+    assert "/status/" not in html(client, page_of(thread))
+    assert shut(client, thread, "locked").status_code == 403
+    before = thread.payload
+    thread.refresh_from_db()
+    assert thread.payload == before
+
+
+def test_who_may_change_threads_can_shut_one(client: Client) -> None:
+    thread = make_thread()
+    client.force_login(make_operator("chatkit_endpoint.change_thread"))
+    assert f'action="{THREADS}{thread.pk}/status/"' in html(client, page_of(thread))
+    assert shut(client, thread, "closed").status_code == 302
+    thread.refresh_from_db()
+    assert json.loads(thread.payload)["status"] == {"type": "closed"}
+
+
+def test_a_status_is_set_by_the_form_of_the_page_only(admin: Client) -> None:
+    thread = make_thread()
+    assert admin.get(f"{THREADS}{thread.pk}/status/").status_code == 405
+    missing = admin.post(f"{THREADS}{thread.pk + 1}/status/", {"status": "locked"})
+    assert missing.status_code == 404
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = admin.cookies
+    assert shut(strict, thread, "locked").status_code == 403
+    admin.logout()
+    assert "/admin/login/" in shut(admin, thread, "locked")["Location"]
+    assert not LogEntry.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("hasty")
+async def test_a_visitor_is_refused_with_the_operators_reason_and_may_go_on_afterwards() -> None:
+    visitor = await Visitor().sign_in(await user_of("vera"))
+    thread = await Thread.objects.aget(key=(await visitor.say("Hello")).thread.id)
+    browser = Client()
+
+    @sync_to_async
+    def operate(status: str, reason: str = "") -> None:
+        browser.force_login(User.objects.filter(username="otto").first() or make_operator())
+        assert shut(browser, thread, status, reason).status_code == 302
+
+    reason = "Bitte rufen Sie uns an: „0800“ <b>"
+    await operate("closed", reason)
+    refused = await visitor.say("Are you there?", thread.key)
+    assert (refused.status, refused.code) == (409, "thread_locked")
+    assert refused.json["error"]["message"] == reason
+    shown = await visitor.ask("threads.get_by_id", thread_id=thread.key)
+    assert shown.thread.status == ClosedStatus(reason=reason)
+    assert "operator" not in shown.body.decode()
+    # The page that a visitor has open hears of it with the list of threads, too.
+    (listed,) = (await visitor.ask("threads.list")).json["data"]
+    assert listed["status"]["type"] == "closed"
+    await operate("active")
+    assert (await visitor.say("Are you there?", thread.key)).status == 200
 
 
 def test_who_may_only_view_sees_no_way_to_delete(client: Client) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +17,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from chatkit_endpoint import body_limit
 from chatkit_endpoint.body_limit import takes_body, with_body_limit
-from tests.servers import Server, django_server
+from tests.servers import Server, django_server, wait_until
 
 LIMIT = 1_000_000
 MEGABYTE = 1_000_000
@@ -112,6 +116,77 @@ def test_who_never_stops_sending_is_cut_off(site: Server) -> None:
     assert status == 413
 
 
+@pytest.mark.parametrize(
+    ("path", "code", "message"),
+    [
+        ("/chatkit", "too_large", "The message is too long."),
+        ("/chatkit/attachments/", "file_too_large", "The file is too large."),
+        ("/accounts/login/", "too_large", "That is more than the server takes."),
+    ],
+)
+def test_what_is_said_fits_what_was_sent(site: Server, path: str, code: str, message: str) -> None:
+    refused = httpx.post(site.url + path, content=pieces(12 * MEGABYTE))
+    assert refused.status_code == 413
+    assert refused.json()["error"] == {"code": code, "message": message}
+
+
+def test_who_sends_byte_by_byte_holds_up_nobody(site: Server) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(connect(site)) for _ in range(60)]
+        for number, connection in enumerate(slow):
+            path = ("/chatkit", "/chatkit/attachments/", "/accounts/login/")[number % 3]
+            connection.sendall(head(path, "Content-Length: 1000") + b"{")
+        # Far more than there are threads, and each is still being listened to.
+        for _ in range(3):
+            for connection in slow:
+                connection.sendall(b" ")
+            asked = time.monotonic()
+            assert httpx.get(f"{site.url}/accounts/login/").status_code == 200
+            assert httpx.get(f"{site.url}/readyz").status_code == 200
+            assert time.monotonic() - asked < 10
+        # The worker's own, and what answered just now.
+        wait_until(lambda: site.database.connections(site.pid) <= 6, 10, "few connections")
+        for connection in slow:
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                connection.recv(1)
+
+
+async def test_a_body_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_limit, "BODY_SECONDS", 0.2)
+    taken, sent = await run_limited([b" "] * 10_000, seconds_apart=0.02, default=1_000_000)
+    assert 0 < taken < 100
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["error"]["code"] == "too_slow"
+
+
+async def test_the_time_is_the_bodys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer may take as long as it likes; who waits for it is not cut off."""
+    monkeypatch.setattr(body_limit, "BODY_SECONDS", 0.05)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["more_body"] is False
+        assert (await receive())["type"] == "http.disconnect"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    messages = [{"type": "http.request", "body": b"{}", "more_body": False}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop(0)
+        await asyncio.sleep(0.2)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    wrapped: Any = with_body_limit(application, default=100)
+    scope: Any = {"type": "http", "method": "POST", "path": "/chatkit", "headers": []}
+    await wrapped(scope, receive, send)
+    assert [each.get("status") for each in sent] == [200]
+
+
 def test_other_pages_have_a_limit_too(site: Server) -> None:
     sent = httpx.post(f"{site.url}/accounts/login/", content=pieces(3 * MEGABYTE))
     assert sent.status_code == 413
@@ -161,6 +236,7 @@ async def run_limited(
     path: str = "/chatkit",
     headers: list[tuple[bytes, bytes]] | None = None,
     default: int | None = None,
+    seconds_apart: float = 0.0,
 ) -> tuple[int, list[Any]]:
     """How many bytes an application is given of such a body, and what is sent back."""
     taken = 0
@@ -178,6 +254,7 @@ async def run_limited(
                 return
 
     async def receive() -> Any:
+        await asyncio.sleep(seconds_apart)
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:

@@ -126,3 +126,33 @@ async def test_a_failure_of_openai_is_told_without_its_words(openai: _Sessions) 
     openai.status = 500
     answer = await begin(await Visitor().sign_in(await user_of("alice")))
     assert (answer.status, answer.code) == (500, "server_error")
+
+
+async def test_secrets_are_counted_like_messages_but_apart_from_them(
+    openai: _Sessions, settings: Any
+) -> None:
+    settings.CHATKIT_RATE_LIMIT = "2/h"
+    alice = await Visitor().sign_in(await user_of("alice"))
+    assert [(await begin(alice)).status for _ in range(3)] == [200, 200, 429]
+    refused = await begin(alice)
+    assert refused.code == "rate_limited"
+    assert int(refused.headers["Retry-After"]) > 0
+    assert len(openai.asked) == 2
+    assert (await begin(await Visitor().sign_in(await user_of("bob")))).status == 200
+    dictated = await alice.ask("attachments.create", name="a", size=0, mime_type="text/plain")
+    assert dictated.status == 400
+
+
+async def test_it_has_its_lines_in_the_log_and_the_secret_is_in_none(
+    openai: _Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice = await Visitor().sign_in(await user_of("alice"))
+    caplog.set_level("DEBUG")
+    await begin(alice)
+    lines = [each for each in caplog.records if each.name.endswith(".access_log")]
+    assert [each.message for each in lines] == ["chat in", "chat out"]
+    fields = lines[1].fields  # type: ignore[attr-defined]
+    assert (fields["operation"], fields["status"]) == ("hosted.session", 200)
+    assert fields["user"].startswith("user:")
+    told = [f"{each.getMessage()} {vars(each)}" for each in caplog.records if each.levelno >= 20]
+    assert not any("ek_secret" in each for each in told)

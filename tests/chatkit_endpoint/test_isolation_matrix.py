@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, get_args
 
 import pytest
@@ -20,6 +20,8 @@ from chatkit.types import (
     ThreadMetadata,
 )
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.utils import timezone
 
 from chatkit_endpoint.context import RequestContext
 from chatkit_endpoint.models import Attachment
@@ -226,6 +228,7 @@ async def test_a_stranger_is_told_what_they_are_told_of_nothing(who: str) -> Non
         missing = await stranger.ask(row.operation, **row.params(MISSING))
         assert foreign.status == row.missing, (row.operation, foreign.body)
         assert foreign.body == missing.body, row.operation
+        assert _headers(foreign.headers) == _headers(missing.headers), row.operation
     for path in PATHS:
         gone: Any = await stranger.http.get(
             path.format(MISSING.attachment), headers=stranger.headers
@@ -235,6 +238,7 @@ async def test_a_stranger_is_told_what_they_are_told_of_nothing(who: str) -> Non
         )
         assert (foreign_file.status_code, gone.status_code) == (404, 404), path
         assert foreign_file.content == gone.content
+        assert _headers(foreign_file) == _headers(gone), path
     assert await sync_to_async(kept_rows)() == before
 
     # From a conversation of their own, they reach nothing of the other one either.
@@ -249,9 +253,15 @@ async def test_a_stranger_is_told_what_they_are_told_of_nothing(who: str) -> Non
         missing = await stranger.ask(row.operation, **row.params(missing_in_own))
         assert foreign.status == row.missing, (row.operation, foreign.body)
         assert foreign.body == missing.body, row.operation
+        assert _headers(foreign.headers) == _headers(missing.headers), row.operation
     assert before <= await sync_to_async(kept_rows)()
     shown = await stranger.ask("threads.list")
     assert [thread["id"] for thread in shown.json["data"]] == [own.thread]
+
+
+def _headers(response: Any) -> set[tuple[str, str]]:
+    """All but what tells any two requests apart."""
+    return {(name, value) for name, value in response.items() if name != "X-Request-ID"}
 
 
 async def test_nobody_is_told_nothing(settings: Any) -> None:
@@ -269,6 +279,22 @@ async def test_nobody_is_told_nothing(settings: Any) -> None:
             told.add((response.status_code, response.content))
     assert {status for status, _ in told} == {401}
     assert len(told) == 1
+
+
+async def test_whose_session_has_ended_is_nobody_though_the_cookie_is_still_there() -> None:
+    owner, ids = await _victim()
+    ended = {
+        "expired": lambda rows: rows.aupdate(expire_date=timezone.now() - timedelta(seconds=1)),
+        "deleted": lambda rows: rows.adelete(),
+    }
+    asked = {"thread_id": ids.thread}
+    for end in ended.values():
+        visitor = await visitor_of(owner)
+        assert (await visitor.ask("threads.get_by_id", **asked)).status == 200
+        await end(Session.objects.filter(pk=visitor.http.cookies["sessionid"].value))
+        # Guests are let in here: as one they see nothing of it.
+        answer = await visitor.ask("threads.get_by_id", **asked)
+        assert (answer.status, answer.code) == (404, "not_found")
 
 
 # -- the store itself: the SDK looks before it writes, so the endpoint shows only half of it ------

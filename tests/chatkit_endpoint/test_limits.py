@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import httpx
@@ -24,6 +24,7 @@ from django.test import RequestFactory
 from pydantic import TypeAdapter
 from pytest_django import Settings
 
+from chatkit_endpoint import limits
 from chatkit_endpoint.context import RequestContext
 from chatkit_endpoint.errors import Refused
 from chatkit_endpoint.limits import (
@@ -265,6 +266,38 @@ async def test_a_stream_that_fails_or_is_cancelled_gives_its_seat_back(settings:
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_who_is_cancelled_while_taking_a_seat_does_not_keep_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_taking, may_take = Event(), Event()
+    take_seat = limits._take_seat
+
+    def taken_slowly(context: RequestContext) -> int:
+        is_taking.set()
+        assert may_take.wait(10)
+        return take_seat(context)
+
+    monkeypatch.setattr(limits, "_take_seat", taken_slowly)
+
+    async def stream() -> None:
+        async with open_stream(make_context()):
+            raise AssertionError("It never streamed.")
+
+    streaming = asyncio.create_task(stream())
+    assert await asyncio.to_thread(is_taking.wait, 10)
+    streaming.cancel()
+    # Twice: as by a visitor who leaves a site that is shutting down.
+    await asyncio.sleep(0)
+    streaming.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await streaming
+    assert limits._leaving
+    may_take.set()
+    await asyncio.wait_for(asyncio.gather(*limits._leaving), 10)
+    assert not await OpenStream.objects.aexists()
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_a_dead_process_keeps_a_seat_no_longer_than_its_lease(settings: Settings) -> None:
     settings.CHATKIT_MAX_STREAMS = 1
     await OpenStream.objects.acreate(
@@ -322,6 +355,40 @@ def test_two_processes_count_together_and_no_header_opens_a_new_bucket(sites: li
         # Another owner has a bucket of his own, but shares the address.
         answers = asyncio.run(ask_at_once(bob, sites, 10))
         assert Counter(each.status_code for each in answers) == {200: 5, 429: 5}
+
+
+def test_of_50_uploads_at_once_exactly_as_many_get_through_as_may(sites: list[Server]) -> None:
+    with ChatClient(sites[0].url) as alice, ChatClient(sites[0].url) as bob:
+        alice.sign_in("alice")
+        bob.sign_in("bob")
+        answers = asyncio.run(upload_at_once(alice, sites, 50))
+        assert Counter(each.status_code for each in answers) == {200: 10, 429: 40}
+        assert {each.json()["error"]["code"] for each in answers if each.status_code == 429} == {
+            "rate_limited"
+        }
+        # They share the address, and what was uploaded takes nothing from what may be said.
+        answers = asyncio.run(upload_at_once(bob, sites, 10))
+        assert Counter(each.status_code for each in answers) == {200: 5, 429: 5}
+        assert alice.chat("Hello").text
+        assert len(sites[0].query("select * from chatkit_endpoint_attachment")) == 15
+
+
+async def upload_at_once(
+    client: ChatClient, sites: list[Server], count: int
+) -> list[httpx.Response]:
+    headers = {name: value for name, value in client.headers.items() if name != "Content-Type"}
+    async with httpx.AsyncClient(
+        cookies=client.http.cookies, headers=headers, timeout=60, trust_env=False
+    ) as http:
+        return await asyncio.gather(
+            *(
+                http.post(
+                    f"{sites[number % 2].url}/chatkit/attachments/",
+                    files={"file": ("a.txt", b"some text", "text/plain")},
+                )
+                for number in range(count)
+            )
+        )
 
 
 async def ask_at_once(client: ChatClient, sites: list[Server], count: int) -> list[httpx.Response]:

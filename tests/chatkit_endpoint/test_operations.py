@@ -9,6 +9,7 @@ import pytest
 from chatkit.types import (
     AssistantMessageItem,
     ClientToolCallItem,
+    ImageAttachment,
     Page,
     SDKHiddenContextItem,
     StructuredInputItem,
@@ -22,10 +23,11 @@ from chatkit.types import (
 )
 from django.utils import timezone
 
+from chatkit_endpoint.models import Attachment as AttachmentRow
 from chatkit_endpoint.models import Thread as ThreadRow
 from chatkit_endpoint.server import get_server
 from chatkit_endpoint.store import DjangoStore
-from observability.models import Turn
+from observability.models import Message, Turn
 
 from .conversations import context_of
 from .visitors import Answer, Visitor, user_of
@@ -169,6 +171,22 @@ async def test_threads_retry_after_item(visitor: Visitor) -> None:
     assert (two.operation, two.prompt) == ("threads.retry_after_item", "Hello")
 
 
+async def test_a_retry_supersedes_a_turn_whose_process_died(visitor: Visitor) -> None:
+    thread_id = (await visitor.say("Hello")).thread.id
+    await visitor.say("And then?", thread_id)
+    prompt = (await reload(visitor, thread_id))[0]
+    first, second = [turn async for turn in Turn.objects.order_by("pk")]
+    # As the sweeper leaves it: nobody was there to keep what was said.
+    await Message.objects.filter(turn=first).adelete()
+    await Turn.objects.filter(pk=first.pk).aupdate(status=Turn.Status.INTERRUPTED, response="")
+    await visitor.ask("threads.retry_after_item", thread_id=thread_id, item_id=prompt.id)
+    await first.arefresh_from_db()
+    await second.arefresh_from_db()
+    newest = await Turn.objects.alatest("pk")
+    assert first.superseded_by_id == newest.pk
+    assert second.superseded_by_id is None
+
+
 async def test_only_a_prompt_can_be_retried(visitor: Visitor) -> None:
     thread_id = (await visitor.say("Hello")).thread.id
     *_, reply = await reload(visitor, thread_id)
@@ -293,6 +311,30 @@ async def test_items_feedback(visitor: Visitor) -> None:
     )
     assert (answer.status, answer.json) == (200, {})
     assert (await Turn.objects.aget()).feedback == "positive"
+
+
+async def test_attachments_create(visitor: Visitor) -> None:
+    answer = await visitor.ask(
+        "attachments.create", name="../cat.png", size=70, mime_type="image/png"
+    )
+    assert answer.status == 200
+    attachment = ImageAttachment.model_validate_json(answer.body)
+    assert (attachment.name, attachment.mime_type) == ("cat.png", "image/png")
+    descriptor = attachment.upload_descriptor
+    assert descriptor is not None
+    assert descriptor.method == "POST"
+    assert str(descriptor.url).endswith(f"/chatkit/attachments/{attachment.id}/upload")
+    assert (await AttachmentRow.objects.aget()).key == attachment.id
+
+
+async def test_attachments_delete(visitor: Visitor) -> None:
+    made = await visitor.ask("attachments.create", name="a.txt", size=1, mime_type="text/plain")
+    key = made.json["id"]
+    answer = await visitor.ask("attachments.delete", attachment_id=key)
+    assert (answer.status, answer.json) == (200, {})
+    assert not await AttachmentRow.objects.aexists()
+    again = await visitor.ask("attachments.delete", attachment_id=key)
+    assert (again.status, again.code) == (404, "not_found")
 
 
 async def test_input_transcribe_needs_a_key(visitor: Visitor) -> None:

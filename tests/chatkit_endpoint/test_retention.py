@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from chatkit_endpoint import retention
 from chatkit_endpoint.models import Attachment, Thread, ThreadItem
@@ -24,6 +25,7 @@ from chatkit_endpoint.retention import (
     purge_attachments,
     purge_scope,
     survey,
+    sweep_unsent,
 )
 from observability.models import Message, Turn
 from tests.chatkit_endpoint.conversations import (
@@ -341,3 +343,32 @@ def test_a_long_list_of_attachments_is_deleted_in_parts(
     assert not Attachment.objects.exists()
     assert not ThreadItem.objects.exists()
     assert not Message.objects.exists()
+
+
+class TestSweeping:
+    """What was uploaded and never sent."""
+
+    def test_of_uploads_only_the_forgotten_ones_go(self, alice: User, media: Path) -> None:
+        sent = plant(alice)
+        marks: dict[str, str] = {}
+        plant_attachment(alice, marks, created_at=timezone.now() - timedelta(hours=25))
+        kept: dict[str, str] = {}
+        plant_attachment(alice, kept, created_at=timezone.now() - timedelta(hours=23))
+        assert sweep_unsent() == PurgeSummary(attachments=1, files=1)
+        assert not found(marks.values(), media)
+        assert found(kept.values(), media) == set(kept.values())
+        assert is_whole(sent, media)
+
+    def test_it_costs_one_query_where_there_is_nothing(
+        self, django_assert_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        with django_assert_num_queries(1):
+            assert sweep_unsent() == PurgeSummary()
+
+    def test_it_stops_when_its_time_is_over_and_goes_on_the_next_time(
+        self, alice: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for _ in range(3):
+            plant_attachment(alice, {})
+        monkeypatch.setattr(retention, "SWEEP_SECONDS", -1.0)
+        assert [sweep_unsent(batch_size=2).attachments for _ in range(3)] == [2, 1, 0]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from agents import Agent
 from agents.testing import ScriptedModel, assistant_message
-from asgiref.sync import sync_to_async
 from chatkit.types import Attachment as ChatKitAttachment
 from chatkit.types import FileAttachment, ImageAttachment
 from django.contrib.auth.models import User
@@ -247,6 +246,59 @@ async def test_uploads_are_counted_against_their_owner(settings: Settings) -> No
     assert (await send(bob, DIRECT, PNG)).status_code == 200
 
 
+async def test_both_phases_and_what_is_dictated_are_counted_each_in_its_place(
+    settings: Settings,
+) -> None:
+    settings.CHATKIT_RATE_LIMIT = "2/h"
+    alice = await visitor("alice")
+    urls = [(await announce(alice)).json()["upload_descriptor"]["url"] for _ in range(2)]
+    # Announced and dictated like a message is sent.
+    assert code(await announce(alice)) == (429, "rate_limited")
+    dictated = await ask(alice, "input.transcribe", audio_base64="", mime_type="audio/webm")
+    assert code(dictated) == (429, "rate_limited")
+    # The bytes count by themselves, whichever way they come.
+    assert (await send(alice, urls[0], PNG)).status_code == 200
+    assert (await send(alice, DIRECT, PNG)).status_code == 200
+    assert code(await send(alice, urls[1], PNG)) == (429, "rate_limited")
+    assert code(await send(alice, DIRECT, PNG)) == (429, "rate_limited")
+
+
+async def test_each_request_for_a_file_has_its_two_lines_in_the_log(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, nobody = await visitor("alice"), await visitor("")
+    caplog.set_level("INFO")
+
+    def lines() -> list[Any]:
+        told = [record for record in caplog.records if record.name.endswith(".access_log")]
+        assert [record.message for record in told] == ["chat in", "chat out"]
+        caplog.clear()
+        return [record.fields for record in told]  # type: ignore[attr-defined]
+
+    key = (await send(alice, DIRECT, PNG, "private-name.png")).json()["id"]
+    user = (await Attachment.objects.aget()).owner_key
+    came, went = lines()
+    assert (came["method"], came["path"], came["user"]) == ("POST", DIRECT, user)
+    assert (went["operation"], went["status"]) == ("attachments.create", 200)
+    assert "private-name" not in f"{came} {went} {caplog.text}"
+    for client, path, operation, status in (
+        (alice, f"{key}/", "attachments.download", 200),
+        (alice, f"{key}/preview", "attachments.preview", 200),
+        (alice, "atc_missing/", "attachments.download", 404),
+        (nobody, f"{key}/", None, 401),
+    ):
+        await client.get(f"{DIRECT}{path}")
+        came, went = lines()
+        assert came["path"] == f"{DIRECT}{path}"
+        assert (went.get("operation"), went["status"]) == (operation, status)
+        assert went.get("user") == (user if client is alice else None)
+    await send(alice, f"{DIRECT}atc_missing/upload", PNG)
+    assert lines()[1]["operation"] == "attachments.upload"
+    settings.CHATKIT_ATTACHMENT_MAX_BYTES = 10
+    await send(alice, DIRECT, PNG)
+    assert lines()[1]["status"] == 413
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -457,10 +509,19 @@ def tenant_of(request: Any) -> str:
 
 
 ACCESSES = ("upload", "download", "preview", "delete", "send")
-STRANGERS = ("another user", "another tenant", "a guest", "another guest", "staff", "nobody")
+STRANGERS = (
+    "another user",
+    "another tenant",
+    "a guest",
+    "another guest",
+    "staff",
+    "superuser",
+    "nobody",
+)
 
 
-async def access(client: AsyncClient, how: str, key: str) -> tuple[int, bytes]:
+async def access(client: AsyncClient, how: str, key: str) -> tuple[int, bytes, dict[str, str]]:
+    """Everything that an answer says, but for the id of its request."""
     if how == "upload":
         response = await send(client, f"{DIRECT}{key}/upload", PNG)
     elif how == "delete":
@@ -469,7 +530,8 @@ async def access(client: AsyncClient, how: str, key: str) -> tuple[int, bytes]:
         response = await ask(client, "threads.create", input=message(key))
     else:
         response = await client.get(f"{DIRECT}{key}/{'preview' if how == 'preview' else ''}")
-    return response.status_code, b"" if response.streaming else response.content
+    headers = {name: value for name, value in response.items() if name != "X-Request-ID"}
+    return response.status_code, b"" if response.streaming else response.content, headers
 
 
 async def stranger(who: str, settings: Settings) -> AsyncClient:
@@ -479,10 +541,11 @@ async def stranger(who: str, settings: Settings) -> AsyncClient:
         client.cookies["tenant"] = "other"
         await client.aforce_login(await User.objects.aget(username="alice"))
         return client
-    if who == "staff":
+    if who in ("staff", "superuser"):
         client = AsyncClient()
-        root = await sync_to_async(User.objects.create_superuser)("root")
-        await client.aforce_login(root)
+        is_root = who == "superuser"
+        staff = await User.objects.acreate(username="otto", is_staff=True, is_superuser=is_root)
+        await client.aforce_login(staff)
         return client
     return await visitor({"another user": "bob"}.get(who, ""))
 

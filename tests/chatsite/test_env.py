@@ -76,3 +76,23 @@ def test_a_file_that_can_not_be_read_is_said(
 def test_words_are_split_at_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOMETHING", "a.example, b.example,,")
     assert env.words("SOMETHING") == ["a.example", "b.example"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("0", 0), (" 12 ", 12), ("007", 7)])
+def test_a_whole_number_is_read(monkeypatch: pytest.MonkeyPatch, value: str, expected: int) -> None:
+    monkeypatch.setenv("SOMETHING", value)
+    assert env.whole("SOMETHING", 5) == expected
+
+
+@pytest.mark.parametrize("value", ["", "-1", "1.5", "1e3", "ten", "\u0663", "1_000"])
+def test_what_is_no_whole_number_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("SOMETHING", value)
+    with pytest.raises(ImproperlyConfigured, match="SOMETHING must be a whole number"):
+        env.whole("SOMETHING", 5)
+
+
+def test_an_unset_number_is_its_default() -> None:
+    assert env.whole("SOMETHING", 5) == 5
+    assert env.whole("SOMETHING") == 0

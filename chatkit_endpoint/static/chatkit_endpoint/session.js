@@ -10,19 +10,24 @@ export const sessionId = crypto.randomUUID?.() ?? uuid();
  *
  * @param {Csrf} csrf
  * @param {string} [locale]
+ * @param {(requestId: string | null) => void} [onStream] told of each answer that begins to stream
  * @returns {typeof fetch}
  */
-export function sessionFetch(csrf, locale) {
-  return (input, init = {}) => {
+export function sessionFetch(csrf, locale, onStream) {
+  return async (input, init = {}) => {
     const url = new URL(input instanceof Request ? input.url : input, location.href);
     // The token and the session are for our own server only.
     if (url.origin !== location.origin) return fetch(input, init);
-    const headers = new Headers(init.headers);
+    const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined));
     headers.set('X-ChatKit-Session', sessionId);
     // Read each time: signing in again, in another tab, changes it.
     headers.set(csrf.header, csrf.token ?? cookie(csrf.cookie));
     if (locale) headers.set('Accept-Language', locale);
-    return fetch(input, { ...init, headers, credentials: 'same-origin' });
+    const response = await fetch(input, { ...init, headers, credentials: 'same-origin' });
+    if (response.headers.get('Content-Type')?.startsWith('text/event-stream')) {
+      onStream?.(response.headers.get('X-Request-ID'));
+    }
+    return response;
   };
 }
 
