@@ -30,6 +30,7 @@ from django.utils.translation import gettext_lazy as _
 
 from observability.admin_tools import GivenFilter, PageAdmin, list_link
 from observability.display import number, shorten, time_tag, visible
+from observability.governance import note_conversation_access
 from observability.models import Turn
 
 from .models import Attachment, Thread, ThreadItem
@@ -147,6 +148,7 @@ class ThreadAdmin(PageAdmin):
         return time_tag(thread.updated_at)
 
     def page_context(self, request: HttpRequest, obj: Thread) -> dict[str, Any]:
+        note_conversation_access(request, obj.owner_key)
         pages = Paginator(obj.items.order_by("pk"), ITEMS_PER_PAGE)
         page = pages.get_page(request.GET.get("p"))
         may_view_turns = request.user.has_perm("observability.view_turn")

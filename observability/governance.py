@@ -37,6 +37,11 @@ def note_access_by_id(request: HttpRequest, trace_ids: Sequence[str]) -> None:
     )
 
 
+def note_conversation_access(request: HttpRequest, owner_key: str) -> None:
+    """Keep that the user is shown a conversation as such; which one, the path tells."""
+    _access(request, owner_key=owner_key).save()
+
+
 def _access(request: HttpRequest, **fields: Any) -> ContentAccess:
     return ContentAccess(
         user_id=request.user.pk,

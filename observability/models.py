@@ -340,7 +340,10 @@ class ClientEvent(models.Model):
 
 
 class ContentAccess(models.Model):
-    """That somebody of the staff was shown what was said in a turn. Nobody changes it."""
+    """That somebody of the staff was shown what was said in a turn, or in a whole conversation.
+
+    Nobody changes it.
+    """
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -354,7 +357,7 @@ class ContentAccess(models.Model):
     turn = models.ForeignKey(
         Turn, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("turn")
     )
-    trace_id = models.CharField(_("trace"), max_length=32)
+    trace_id = models.CharField(_("trace"), max_length=32, blank=True)
     owner_key = models.CharField(_("owner"), max_length=ID_LENGTH, blank=True)
     path = models.CharField(_("path"), max_length=200)
     """Of the page that showed it."""

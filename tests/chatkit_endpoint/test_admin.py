@@ -157,7 +157,7 @@ def test_a_long_thread_comes_in_pages_of_constant_cost(
         make_prompt(thread, f"prompt {number}")
     html(admin, page_of(thread))  # What Django caches for the process is asked for once.
     # Session, operator; thread, user, the count and the page of items.
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         first = html(admin, page_of(thread))
     assert "prompt 1" in first
     assert "prompt 2" not in first

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from observability.api import views
 from observability.models import ContentAccess, Message, Turn, TurnSpans
-from tests.factories import make_message, make_operator, make_turn, make_user
+from tests.factories import make_message, make_operator, make_thread, make_turn, make_user
 from tests.pages import Page, html
 
 pytestmark = pytest.mark.django_db
@@ -147,6 +147,7 @@ def test_only_superusers_see_who_read(client: Client, turn: Turn) -> None:
 def test_a_migration_makes_the_two_groups() -> None:
     # Anew: tests that empty the database take away what the migration has made in it.
     import_module("observability.migrations.0002_groups").make_groups(apps, None)
+    import_module("chatkit_endpoint.migrations.0002_groups").let_operators_in(apps, None)
 
     def codenames(name: str) -> set[str]:
         group = Group.objects.get(name=name)
@@ -154,7 +155,18 @@ def test_a_migration_makes_the_two_groups() -> None:
 
     analysts, operators = codenames("chat analysts"), codenames("chat operators")
     assert analysts == {"view_turn", "view_clientevent", "view_delivery"}
-    assert analysts | {"view_content", "change_delivery"} <= operators
+    reads = {"view_content", "view_thread", "change_thread", "change_delivery"}
+    assert operators == analysts | reads
+
+
+def test_who_opened_a_conversation_is_kept(client: Client) -> None:
+    operator = make_operator()
+    client.force_login(operator)
+    thread = make_thread()
+    path = reverse("admin:chatkit_endpoint_thread_change", args=(thread.pk,))
+    assert client.get(path).status_code == 200
+    kept = ContentAccess.objects.get()
+    assert (kept.user, kept.path, kept.owner_key) == (operator, path, thread.owner_key)
 
 
 def test_messages_of_neighbours_are_not_told(client: Client, turn: Turn) -> None:
