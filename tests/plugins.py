@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from asgiref.sync import SyncToAsync
@@ -31,6 +33,8 @@ os.environ["DJANGO_DEBUG"] = "1"
 os.environ["CHATKIT_RATE_LIMIT"] = os.environ["CHATKIT_ADDRESS_RATE_LIMIT"] = ""
 os.environ["CHATKIT_MAX_STREAMS"] = "100"
 os.environ.setdefault("DATABASE_URL", "")
+
+JAVASCRIPT = Path(__file__).parent / "javascript"
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ NEEDS = (
         "apt-get install postgresql",
         lambda: bool(postgres.server_programs()),
     ),
+    Need("node", "npm", "apt-get install npm", lambda: bool(shutil.which("npm"))),
 )
 could_not_run = pytest.StashKey[dict[Need, int]]()
 
@@ -82,6 +87,15 @@ def chromium() -> str:
     if program is None:
         pytest.fail("Mark the test with `browser`: it needs Chromium.")
     return program
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """What tests need of npm; installed from its lock where `make lint` has not done so yet."""
+    installed = JAVASCRIPT / "node_modules"
+    if not (installed / "typescript").is_dir():
+        subprocess.run(["npm", "ci", "--silent"], check=True, cwd=JAVASCRIPT)  # noqa: S607
+    return installed
 
 
 @pytest.fixture(scope="session")
