@@ -22,10 +22,26 @@ class Conf:
     anosys_resolver_url: str = "https://console.anosys.ai/api/resolveapikeys"
     anosys_ingestion_url: str = field(default="", repr=False)
     """The ingestion URL itself, a credential; empty: resolved from the key."""
+    otel_exporter_otlp_endpoint: str = field(default="", repr=False)
+    """Where turns go as OpenTelemetry spans, without ``/v1/traces``; empty: nowhere."""
+    otel_exporter_otlp_headers: str = field(default="", repr=False)
+    """For that: ``name=value,name=value``, URL-encoded. Credentials, as a rule."""
+    observability_otlp_content: bool = False
+    """Let what was said, and what tools were handed and returned, go there too."""
+    observability_webhook_url: str = field(default="", repr=False)
+    """Where turns and user actions are posted as JSON, a credential; empty: nowhere."""
+    observability_webhook_secret: str = field(default="", repr=False)
+    """What those posts are signed with; without it there are none."""
+    observability_metrics_token: str = field(default="", repr=False)
+    """The bearer token that opens ``/metrics`` to Prometheus; empty: it opens to none."""
+    observability_metrics: bool = False
+    """Open ``/metrics`` to those of the staff who may view turns."""
     observability_export_to_openai: bool = False
     """Let the Agents SDK send its own traces to OpenAI too."""
     observability_prices: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of models, by name: ``{"input": USD, "output": USD, "cached": USD}`` per million tokens."""
+    observability_redactor: str = ""
+    """Dotted path of a function ``(text) -> text``; empty: :func:`.redaction.redact`."""
     observability_span_sampling: float = 1.0
     """Of how many turns the spans are kept, 0 to 1; of those that failed always."""
     observability_lease_seconds: int = 30

@@ -17,7 +17,7 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from .redaction import redact
+from .redactor import redacted
 
 SPANS_AT_MOST = 500
 TEXT_CHARS = 2_000
@@ -162,4 +162,4 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def _redacted(value: Any) -> Any:
-    return redact(value) if isinstance(value, str) else value
+    return redacted(value) if isinstance(value, str) else value

@@ -169,7 +169,7 @@ def client_events(turn: Turn) -> list[dict[str, Any]]:
         {
             "pk": event.pk,
             "name": event.get_name_display(),
-            "time": time_tag(event.occurred_at),
+            "time": since(turn, event),
             "data": data_of(event),
             "dropped": visible(", ".join(event.dropped)),
         }
@@ -188,6 +188,12 @@ def ratings(turn: Turn) -> list[dict[str, str]]:
         }
         for rating in turn.ratings.order_by("pk")
     ]
+
+
+def since(turn: Turn, event: ClientEvent) -> str:
+    """When the browser's clock had it, from the turn's start on."""
+    ms = (event.occurred_at - turn.started_at).total_seconds() * 1000
+    return f"{'+' if ms >= 0 else '−'}{milliseconds(abs(ms))}"
 
 
 def data_of(event: ClientEvent) -> str:

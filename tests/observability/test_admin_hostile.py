@@ -64,7 +64,10 @@ def pages_with(text: str) -> list[tuple[str, dict[str, Any]]]:
     Turn.objects.all().delete()
     Delivery.objects.all().delete()
     user = User.objects.create(username=text[:150])
-    shared: dict[str, Any] = {name: text[:length] for name, length in SHARED_TEXTS.items()}
+    # Without what ends a part of an address: such ids have no page of their own.
+    shared: dict[str, Any] = {
+        name: text[:length].replace("/", "|") for name, length in SHARED_TEXTS.items()
+    }
     failed = Turn.Status.FAILED
     make_turn(text, text, user=user, age=timedelta(minutes=9), **shared)
     turn = make_turn(text, text, thought=text, user=user, status=failed, **shared)
@@ -80,6 +83,9 @@ def pages_with(text: str) -> list[tuple[str, dict[str, Any]]]:
         (TURNS, {"user": user.pk, **given}),
         (TURNS, {"q": "nothing " + text}),
         (reverse("admin:observability_turn_change", args=(turn.pk,)), {}),
+        (reverse("admin:observability_turn_thread", args=(turn.thread_id,)), {}),
+        (reverse("admin:observability_turn_session", args=(turn.session_id,)), {}),
+        (reverse("admin:observability_turn_owner", args=(turn.owner_key,)), {}),
         (CLIENT_EVENTS, {}),
         (reverse("admin:observability_clientevent_change", args=(event.pk,)), {}),
         (DELIVERIES, {}),

@@ -46,7 +46,9 @@ def test_a_conversation_reads_from_its_beginning_with_its_totals(admin: Client, 
     hours_ago(2, **both, status=Turn.Status.FAILED, input_tokens=1_000, cost_usd=Decimal("0.5"))
     hours_ago(3, **both, input_tokens=234, cost_usd=Decimal("0.25"))
     hours_ago(1, thread_id="thr_2", session_id="session-2")
-    text = Page(html(admin, TURNS + page)).text
+    content = html(admin, TURNS + page)
+    text = Page(content).text
+    assert '">' not in text, "What is markup has got into an attribute."
     places = [text.index(words) for words in ("Question 3", "Answer 3", "Question 2", "Answer 2")]
     assert places == sorted(places)
     assert "Question 1" not in text

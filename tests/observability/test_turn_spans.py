@@ -158,6 +158,18 @@ def test_purged_text_takes_the_spans_along(db: None) -> None:
     assert list(TurnSpans.objects.values_list("turn", flat=True)) == [other.pk]
 
 
+def shout(text: str) -> str:
+    return text.upper()
+
+
+def test_a_sites_own_redactor_is_asked_instead(settings: Any) -> None:
+    settings.OBSERVABILITY_REDACTOR = f"{__name__}.shout"
+    log = SpanLog()
+    log.begin(Kind.TOOL, "search").attributes["input"] = "anna@example.com"
+    (_, told) = log.export(operation="", total_ms=1, is_error=False)
+    assert told["attributes"]["input"] == "ANNA@EXAMPLE.COM"
+
+
 def test_a_log_is_bounded_and_says_what_it_left_out() -> None:
     log = SpanLog()
     for _ in range(SPANS_AT_MOST + 7):
