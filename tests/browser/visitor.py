@@ -76,6 +76,30 @@ class Visitor:
         expect(self.page.get_by_role("alert")).to_have_count(0)
         return self.answers.last.inner_text()
 
+    def set_options(self, script: str = "", **changes: Any) -> None:
+        """Call setOptions with the page's options and these.
+
+        A dict is merged into the option of that name; None takes the option away. ``script`` is
+        JavaScript that may set functions in ``options``.
+        """
+        self.element.evaluate(
+            """(element, changes) => {
+                const data = document.getElementById(element.dataset.chatkit);
+                const { options } = JSON.parse(data.textContent);
+                const token = document.cookie.match(/csrftoken=([^;]+)/)?.[1] ?? '';
+                options.api.fetch = (url, init) => fetch(url, { ...init, credentials: 'same-origin',
+                    headers: { ...init.headers, 'X-CSRFToken': token } });
+                for (const [name, value] of Object.entries(changes)) {
+                    if (value === null) delete options[name];
+                    else if (value.constructor !== Object) options[name] = value;
+                    else options[name] = { ...options[name], ...value };
+                }
+                SCRIPT;
+                element.setOptions(options);
+            }""".replace("SCRIPT", script),
+            changes,
+        )
+
     def record_events(self) -> None:
         """From now on keep the element's events, with their details."""
         self.element.evaluate(

@@ -1,345 +1,348 @@
 // What happens: the visitor's wishes become requests, the server's events become the thread, and
 // the view and the page are told.
 
+import { Files } from './files.js';
+import { History } from './history.js';
 import { Protocol, RequestError } from './protocol.js';
 import { Thread, plainText } from './thread.js';
-
-/** Items and threads asked for at a time. */
-const ITEMS = 100;
-const THREADS = 20;
-
-/** The server would refuse the same message again: its text goes back to be changed. */
-const REFUSED = [400, 404, 413];
-
-/**
- * @typedef {import('./thread.js').Item} Item
- * @typedef {{text?: string, content?: any[], reply?: string, attachments?: {id: string}[],
- *   toolChoice?: {id: string}, model?: string}} Message
- * @typedef {{id: string, input: any}} Unsent a message that the server has not confirmed yet
- * @typedef {{unsent: Unsent | null, started: boolean, texted: boolean, failed: boolean}} Turn
- * @typedef {HTMLElement & {labels: Record<string, string>, loginUrl: string,
- *   emit: (name: string, detail?: object) => void}} Host
- */
+import { View } from './view.js';
 
 export class Conversation {
-  #thread = new Thread();
-  /** @type {Protocol} */
-  #protocol;
-  /** @type {import('./view.js').View} */
-  view;
-  /** @type {AbortController | null} the request whose outcome the reader waits for */
-  #current = null;
-  /** @type {Promise<void>} resolved when that request's effects are shown */
+  thread = new Thread();
+  /** @type {any} */
+  view = null;
+  /** @type {any} */
+  protocol = null;
+  /** '', 'loading', 'stoppable' or 'unstoppable'. */
+  busy = '';
+  /** What the assistant is doing; '' for just waiting, null for nothing. */
+  status = null;
+  /** For a screen reader. */
+  said = '';
+  /** A quiet line at the end. */
+  note = '';
+  notices = [];
+  /** What goes with the composer's text. */
+  draft = {};
+  /** What the visitor thinks of items, by id. */
+  ratings = new Map();
+  files = new Files(this);
+  history = new History(this);
+  #current = new AbortController();
+  /** Resolved when the effects of the current request are shown. */
   #settled = Promise.resolve();
-  /** Ends when the panel of earlier conversations closes. */
-  #listing = new AbortController();
-  /** @type {string | undefined} */
-  #threadsAfter;
 
-  /** @param {Host} host the element: its words, and the events it sends */
+  /** `host`: the element, with its words and events. */
   constructor(host) {
     this.host = host;
+    this.emit = host.emit.bind(host);
   }
 
-  get isBusy() {
-    return this.#current !== null;
+  use(options) {
+    this.options = options;
+    this.labels = this.host.labels;
+    this.protocol = new Protocol(options.api);
+    this.view ??= new View(this);
+    this.view.use(options);
   }
 
-  /** @param {any} options ChatKitOptions @param {import('./view.js').View} view */
-  use(options, view) {
-    const draft = this.view?.composer.text ?? '';
-    this.#protocol = new Protocol(options.api);
-    this.view = view;
-    view.showThread(this.#thread);
-    view.composer.text = draft;
-    view.setBusy(this.isBusy);
+  set(state) {
+    Object.assign(this, state);
+    this.view.render();
   }
 
   // ---- which thread ----
 
-  /** @param {string | null} threadId the thread to start with */
-  async begin(threadId) {
-    if (!threadId) return;
+  async begin(id) {
+    if (!id) return;
     try {
-      await this.#load(threadId);
-    } catch (error) {
+      await this.#load(id);
+    } catch (/** @type {any} */ error) {
       // A remembered thread may be gone or another login's: that is no error, just a new start.
-      if (error instanceof RequestError && error.status === 404) this.#show(new Thread(), threadId);
-      else this.#fail(error, () => this.begin(threadId));
+      if (error.status === 404) this.open(new Thread(), id);
+      else this.fail(error, () => this.begin(id));
     }
   }
 
-  /** Leave this thread, and the answer it may be writing. @param {string | null} threadId */
-  async switchTo(threadId) {
+  /** Leave this thread, and the answer it may be writing, for another or (null) an empty one. */
+  async switchTo(id) {
     this.stop();
     await this.#settled;
-    this.hideHistory();
-    if (threadId === null) this.#show(new Thread());
-    else await this.#load(threadId).catch((error) => this.#fail(error, () => this.switchTo(threadId)));
-    this.view.composer.offerFocus();
+    this.history.hide();
+    if (!id) this.open(new Thread());
+    else await this.#load(id).catch((error) => this.fail(error, () => this.switchTo(id)));
+    this.view.offerFocus();
   }
 
   async reload() {
-    if (this.#thread.id) await this.#load(this.#thread.id);
+    if (this.thread.id) await this.#load(this.thread.id);
   }
 
-  /** @param {string} threadId @throws {RequestError} */
   async #load(threadId) {
-    await this.#exclusively(async (signal) => {
-      this.host.emit('thread.load.start', { threadId });
-      this.view.setLoading();
-      try {
-        const thread = new Thread();
-        const found = await this.#protocol.request('threads.get_by_id', { thread_id: threadId }, signal);
-        thread.describe(found);
-        thread.put(...found.items.data);
-        for (let page = found.items; page.has_more && page.after; ) {
-          const params = { thread_id: threadId, order: 'asc', limit: ITEMS, after: page.after };
-          page = await this.#protocol.request('items.list', params, signal);
-          thread.put(...page.data);
-        }
-        this.#show(thread);
-        this.host.emit('thread.load.end', { threadId });
-      } finally {
-        this.view.describe(this.#thread);
-        this.view.setBusy(false);
+    const { loading } = this.labels;
+    await this.#run({ busy: 'loading', status: loading, said: loading }, async (signal) => {
+      this.emit('thread.load.start', { threadId });
+      const thread = new Thread();
+      const params = { thread_id: threadId };
+      const found = await this.protocol.request('threads.get_by_id', params, signal);
+      thread.describe(found);
+      thread.put(...found.items.data);
+      for (let page = found.items; page.has_more && page.after; thread.put(...page.data)) {
+        const next = { ...params, order: 'asc', limit: 100, after: page.after };
+        page = await this.protocol.request('items.list', next, signal);
       }
+      this.open(thread);
+      this.emit('thread.load.end', { threadId });
     });
+    this.#useTool();
   }
 
-  /** @param {Thread} thread @param {string | null} [before] the thread the page believes to be open */
-  #show(thread, before = this.#thread.id) {
-    this.#thread = thread;
-    this.view.showThread(thread);
-    if (thread.id !== before) this.host.emit('thread.change', { threadId: thread.id });
+  /** `before`: the id of the thread that the page believes to be open. */
+  open(thread, before = this.thread.id) {
+    Object.assign(this, { thread, notices: [], note: '' });
+    this.view.showThread();
+    this.#tellThread(before);
   }
 
-  showHistory() {
-    if (this.view.history.isOpen) return;
-    this.view.toggleHistory(true);
-    this.#listing = new AbortController();
-    this.#threadsAfter = undefined;
-    this.host.emit('history.open');
-    this.listThreads();
-  }
-
-  hideHistory() {
-    if (!this.view.history.isOpen) return;
-    this.#listing.abort();
-    this.view.toggleHistory(false);
-    this.host.emit('history.close');
-  }
-
-  async listThreads() {
-    const { history } = this.view;
-    const { signal } = this.#listing;
-    try {
-      const params = { limit: THREADS, order: 'desc', after: this.#threadsAfter };
-      const page = await this.#protocol.request('threads.list', params, signal);
-      this.#threadsAfter = page.after;
-      history.append(page.data, page.has_more, this.#thread.id);
-    } catch (error) {
-      if (signal.aborted) return;
-      history.say(this.#explain(error));
-      this.host.emit('error', { error });
-    }
+  #tellThread(before) {
+    const { id } = this.thread;
+    if (id !== before) this.emit('thread.change', { threadId: id });
   }
 
   // ---- messages and answers ----
 
-  /** @param {Message} message */
+  /** Takes what sendUserMessage() takes. */
   submit({ text, content, reply, attachments = [], toolChoice, model }) {
     this.#log('composer.submit');
-    this.view.composer.text = '';
-    return this.#send({
+    const input = {
       content: content ?? [{ type: 'input_text', text }],
       attachments: attachments.map(({ id }) => id),
       quoted_text: reply,
       inference_options: { tool_choice: toolChoice, model },
+    };
+    return this.#send(input, attachments);
+  }
+
+  /** Takes what setComposerValue() takes. */
+  compose({ text, files = [], attachments = [], selectedToolId, selectedModelId, reply }) {
+    const toolChoice = selectedToolId ? { id: selectedToolId } : undefined;
+    Object.assign(this.draft, { toolChoice, model: selectedModelId, reply });
+    if (text !== undefined) this.view.text = text;
+    this.files.attach(attachments);
+    this.files.add(files);
+  }
+
+  stop() {
+    this.#current.abort();
+  }
+
+  /** Answer the last message again, or the one that the item `id` answers. */
+  async retry(id) {
+    const asked = this.thread.questionBefore(id);
+    if (!asked || this.busy) return;
+    this.#logAction('retry', id ?? asked.id);
+    for (const gone of this.thread.truncateAfter(asked.id)) this.view.removeItem(gone);
+    await this.#respond('threads.retry_after_item', { item_id: asked.id });
+  }
+
+  /** `kind`: 'positive' or 'negative'. */
+  async rate(id, kind) {
+    const before = this.ratings.get(id);
+    if (before === kind) return;
+    const show = (rating) => {
+      this.ratings.set(id, rating);
+      this.view.showItem(id);
+    };
+    show(kind);
+    this.#logAction(`feedback_${kind}`, id);
+    const params = { thread_id: this.thread.id, item_ids: [id], kind };
+    await this.protocol.request('items.feedback', params).catch((error) => {
+      show(before);
+      this.fail(error);
     });
   }
 
-  /** Abort what is on its way. */
-  stop() {
-    this.#current?.abort();
+  async copy(id) {
+    await navigator.clipboard.writeText(plainText(this.thread.items.get(id)));
+    this.set({ said: this.labels.copied });
+    this.#logAction('copy', id);
   }
 
-  /** @param {any} input UserMessageInput */
-  async #send(input) {
+  /** What a widget asks for: its ActionConfig, with the values of its form. */
+  act(item, { type, payload, handler, streaming }, values) {
+    const action = { type, payload: { ...payload, ...values } };
+    if (handler === 'client') return this.options.widgets?.onAction?.(action, item);
+    return this.sendAction(action, item.id, streaming);
+  }
+
+  sendAction(action, item_id, streaming = true) {
+    return this.request(`threads.${streaming ? '' : 'sync_'}custom_action`, { item_id, action });
+  }
+
+  /** A request about the open thread, which Try again repeats. */
+  async request(type, params) {
+    if (!this.busy) await this.#respond(type, params, { again: () => this.request(type, params) });
+  }
+
+  /** Have the page do what the assistant waits for. */
+  async #useTool() {
+    const { type, status, name, arguments: params } = this.thread.last ?? {};
+    if (type !== 'client_tool_call' || status !== 'pending') return;
+    await this.request('threads.add_client_tool_output', async () => ({
+      result: (await this.options.onClientTool({ name, params })) ?? null,
+    }));
+  }
+
+  async #send(input, attachments) {
     // Shown at once, under a name of our own until the server gives it one.
-    const unsent = { id: `unsent-${performance.now()}`, input };
-    this.#showUnsent(unsent, false);
-    const thread_id = this.#thread.id;
-    if (thread_id) await this.#respond('threads.add_user_message', { input, thread_id }, unsent);
-    else await this.#respond('threads.create', { input }, unsent);
-  }
-
-  async #answerAgain() {
-    const asked = this.#thread.lastUserMessage();
-    if (!asked) return;
-    this.#log('message.action', { action: 'retry', itemId: asked.id });
-    this.#thread.truncateAfter(asked.id).forEach((id) => this.view.removeItem(id));
-    await this.#respond('threads.retry_after_item', { thread_id: this.#thread.id, item_id: asked.id });
+    const unsent = { ...input, type: 'user_message', id: `unsent-${performance.now()}`, attachments };
+    const again = () => {
+      this.#remove(unsent.id);
+      this.#send(input, attachments);
+    };
+    this.#put(unsent);
+    const type = this.thread.id ? 'threads.add_user_message' : 'threads.create';
+    await this.#respond(type, { input }, { unsent, again });
   }
 
   /**
-   * One streamed request, from its start to what the reader is told of its end.
-   *
-   * @param {string} type
-   * @param {object} params
-   * @param {Unsent | null} unsent
+   * One streamed request, from its start to what the reader is told of its end. `params`: without
+   * the thread's id; or a function that finds them. `turn.unsent`: the message that the server has
+   * not confirmed yet. `turn.again`: what Try again does, by default ask for the last answer again.
    */
-  async #respond(type, params, unsent = null) {
-    /** @type {Turn} */
-    const turn = { unsent, started: false, texted: false, failed: false };
-    await this.#exclusively(async (signal) => {
-      this.view.clearNotices();
-      this.view.setBusy(true);
-      this.view.scrollToEnd();
+  async #respond(type, params, turn = {}) {
+    await this.#run({ busy: 'stoppable', status: '' }, async (signal) => {
+      this.view.follow();
       try {
-        for await (const event of this.#protocol.stream(type, params, signal)) this.#take(event, turn);
-        if (this.#thread.open.size && !turn.failed) {
-          throw new RequestError(0, this.host.labels.interrupted, 'interrupted');
+        const found = typeof params === 'function' ? await Promise.race([params(), end(signal)]) : params;
+        const all = { thread_id: this.thread.id ?? undefined, ...found };
+        if (type === 'threads.sync_custom_action') {
+          const { updated_item } = await this.protocol.request(type, all, signal);
+          if (updated_item) this.#put(updated_item);
+        } else {
+          for await (const event of this.protocol.stream(type, all, signal)) this.#take(event, turn);
+        }
+        if (this.thread.open.size && !turn.failed) {
+          throw new RequestError(0, this.labels.interrupted, 'interrupted');
         }
       } catch (error) {
-        if (signal.aborted) this.#stopped(turn);
-        else this.#failTurn(error, turn);
-      } finally {
-        this.#thread.closeItems().forEach((item) => this.view.showItem(item, false));
-        this.view.setBusy(false);
-        if (turn.started) this.host.emit('response.end');
+        if (!signal.aborted) this.#failTurn(error, turn);
+        else if (turn.unsent) this.#takeBack(turn.unsent);
+        else this.set({ note: this.labels.stopped, said: this.labels.stopped });
+        turn.failed = true;
       }
+      for (const id of this.thread.closeItems()) this.view.showItem(id);
     });
+    if (turn.started) this.emit('response.end');
+    if (!turn.failed) await this.#useTool();
   }
 
-  /** @param {any} event a ThreadStreamEvent @param {Turn} turn */
   #take(event, turn) {
-    const before = this.#thread.id;
-    const id = this.#thread.apply(event);
-    if (this.#thread.id !== before) this.host.emit('thread.change', { threadId: this.#thread.id });
-    switch (event.type) {
-      case 'thread.created':
-      case 'thread.updated':
-        return this.view.describe(this.#thread);
-      case 'progress_update':
-        return this.view.setStatus(event.text);
-      case 'stream_options':
-        return this.view.setBusy(true, event.stream_options.allow_cancel);
-      case 'client_effect':
-        return this.host.emit('effect', { name: event.name, data: event.data });
-      case 'notice':
-        return this.view.notice(event);
-      case 'error':
-        return this.#failTurn(new RequestError(200, event.message, event.code), turn, event.allow_retry);
-    }
-    if (id) this.#takeItem(id, event, turn);
+    const { type, text, name, data, message, code, stream_options: { allow_cancel } = {} } = event;
+    const before = this.thread.id;
+    const id = this.thread.apply(event);
+    this.#tellThread(before);
+    if (id) this.#takeItem(id, turn, type === 'thread.item.done');
+    else if (type === 'progress_update') this.set({ status: text, said: text });
+    else if (type === 'stream_options') this.set({ busy: allow_cancel ? 'stoppable' : 'unstoppable' });
+    else if (type === 'client_effect') this.emit('effect', { name, data });
+    else if (type === 'notice') this.tell(event);
+    else if (type === 'error') this.#failTurn(new RequestError(200, message, code), turn, event.allow_retry);
+    else this.view.render();
   }
 
-  /** @param {string} id @param {any} event @param {Turn} turn */
-  #takeItem(id, event, turn) {
-    const item = this.#thread.items.get(id);
-    const open = this.#thread.open.has(id);
+  #takeItem(id, turn, done) {
+    const item = this.thread.items.get(id);
     if (!item) return this.view.removeItem(id);
+    const text = item.type === 'assistant_message' && plainText(item);
     if (item.type === 'user_message') {
-      if (turn.unsent) this.#forget(turn.unsent);
-      turn.unsent = null;
+      if (turn.unsent) this.#remove(turn.unsent.id);
+      turn.unsent = turn.again = undefined;
     } else if (!turn.started) {
       turn.started = true;
-      this.host.emit('response.start');
+      this.emit('response.start');
     }
-    this.view.showItem(item, open);
-    if (item.type === 'workflow') this.view.setStatus(open ? null : '');
-    if (item.type !== 'assistant_message' || !plainText(item)) return;
-    this.view.setStatus(null);
+    this.view.showItem(id);
+    // A thought that is being written tells by itself that work goes on, as text does.
+    if (item.type === 'workflow') this.set({ status: this.thread.open.has(id) ? null : '' });
+    if (!text) return;
+    if (this.status !== null) this.set({ status: null });
     if (!turn.texted) this.#log('response.first_text', { itemId: id });
     turn.texted = true;
-    if (event.type === 'thread.item.done') this.view.announce(plainText(item));
+    if (done) this.set({ said: text });
   }
 
-  /** @param {Turn} turn */
-  #stopped({ unsent }) {
-    if (unsent) this.#takeBack(unsent);
-    else this.view.note(this.host.labels.stopped);
-  }
-
-  /** @param {any} error @param {Turn} turn @param {boolean} [retry] */
   #failTurn(error, turn, retry = true) {
-    const { unsent } = turn;
+    const { unsent, again = () => this.retry() } = turn;
     turn.failed = true;
-    if (unsent && REFUSED.includes(error.status)) {
-      this.#takeBack(unsent);
-      this.#fail(error);
-    } else if (unsent) {
-      this.#showUnsent(unsent, true);
-      this.#fail(error, () => {
-        this.#forget(unsent);
-        this.#send(unsent.input);
-      });
-    } else {
-      this.#fail(error, retry ? () => this.#answerAgain() : undefined);
-    }
+    // The server would refuse the same message again: it goes back to be changed.
+    const refused = unsent && [400, 404, 413].includes(error.status);
+    if (refused) this.#takeBack(unsent);
+    else if (unsent) this.#put({ ...unsent, failed: true });
+    this.fail(error, (retry || unsent) && !refused && again);
   }
 
-  /** Tell the reader and the page. @param {any} error @param {() => void} [retry] */
-  #fail(error, retry) {
-    // Anything else is a mistake of ours, which should not pass quietly.
+  /** Tell the reader and the page. `retry`: what Try again does, if anything. */
+  fail(error, retry) {
+    // Anything else is a mistake of ours or the page's, which should not pass quietly.
     if (!(error instanceof RequestError)) reportError(error);
-    const signIn = error.status === 401 ? this.host.loginUrl : undefined;
-    this.view.notice({ level: 'danger', message: this.#explain(error), retry, signIn });
-    this.host.emit('error', { error });
+    const signIn = error.status === 401 && this.host.loginUrl;
+    this.tell({ level: 'danger', message: this.explain(error), retry, signIn });
+    this.emit('error', { error });
   }
 
-  /** @param {any} error */
-  #explain(error) {
-    const { labels } = this.host;
-    if (error.status === 401) return labels.expired;
-    if (error.code === 'network') return labels.offline;
-    return (error instanceof RequestError && error.message) || labels.failed;
+  /** `notice`: ChatKit's, or one that offers to `retry` or `signIn`. */
+  tell(notice) {
+    this.set({ notices: [...this.notices, notice] });
   }
 
-  /** @param {Unsent} message @param {boolean} unsent whether to say that it did not get through */
-  #showUnsent({ id, input }, unsent) {
-    const item = { ...input, id, type: 'user_message', attachments: [], unsent };
-    this.#thread.put(item);
-    this.view.showItem(item, false);
+  explain(error) {
+    if (error.status === 401) return this.labels.expired;
+    if (error.code === 'network') return this.labels.offline;
+    return (error instanceof RequestError && error.message) || this.labels.failed;
   }
 
-  /** @param {Unsent} unsent */
-  #forget({ id }) {
-    this.#thread.items.delete(id);
+  #put(item) {
+    this.thread.put(item);
+    this.view.showItem(item.id);
+  }
+
+  #remove(id) {
+    this.thread.items.delete(id);
     this.view.removeItem(id);
   }
 
-  /** A message that never became part of the thread returns to the composer. @param {Unsent} unsent */
+  /** A message that never became part of the thread returns to the composer. */
   #takeBack(unsent) {
-    this.#forget(unsent);
-    this.view.composer.text ||= plainText(unsent.input);
-    this.view.describe(this.#thread);
+    this.#remove(unsent.id);
+    this.view.text ||= plainText(unsent);
+    this.files.attach(unsent.attachments);
   }
 
-  /** @param {Item} item */
-  async copy(item) {
-    await navigator.clipboard.writeText(plainText(item));
-    this.view.announce(this.host.labels.copied);
-    this.#log('message.action', { action: 'copy', itemId: item.id });
+  #logAction(action, itemId) {
+    this.#log('message.action', { action, itemId });
   }
 
-  /** @param {string} name @param {object} [data] ids, names, codes, numbers: never what was written */
+  /** `data`: ids, names, codes, numbers; never what was written. */
   #log(name, data) {
-    this.host.emit('log', { name, data: { threadId: this.#thread.id, ...data } });
+    this.emit('log', { name, data: { threadId: this.thread.id, ...data } });
   }
 
-  /** Do the one thing that may be going on. Aborted is an end like any other.
-   * @param {(signal: AbortSignal) => Promise<void>} work */
-  async #exclusively(work) {
-    const controller = new AbortController();
-    this.#current = controller;
-    const done = work(controller.signal).finally(() => {
-      if (this.#current === controller) this.#current = null;
+  /** Do the one thing that may be going on. Aborted is an end like any other. */
+  async #run(state, work) {
+    const controller = (this.#current = new AbortController());
+    this.set({ notices: [], note: '', ...state });
+    const settled = work(controller.signal).finally(() => {
+      if (this.#current === controller) this.set({ busy: '', status: null });
     });
-    this.#settled = done.catch(() => {});
-    await done.catch((error) => {
+    this.#settled = settled.catch(() => {});
+    await settled.catch((error) => {
       if (!controller.signal.aborted) throw error;
     });
   }
+}
+
+/** Fails when `signal` does. */
+function end(signal) {
+  return new Promise((_, reject) => signal.addEventListener('abort', reject));
 }

@@ -1,89 +1,87 @@
 // Building DOM without ever parsing HTML: what a model or a visitor wrote stays text.
 
-const SVG = 'http://www.w3.org/2000/svg';
-
-const ICONS = {
-  arrowUp: 'M12 19V5M5 12l7-7 7 7',
-  arrowDown: 'M12 5v14M19 12l-7 7-7-7',
-  check: 'M5 12.5l4.5 4.5L19 7.5',
-  chevron: 'M9 6l6 6-6 6',
-  close: 'M6 6l12 12M18 6L6 18',
-  copy: 'M9 9h10v11H9zM15 9V4H5v11h4',
-  history: 'M4 12a8 8 0 1 0 2.6-5.9M4 4v4.5h4.5M12 8v4.5l3 1.8',
-  compose: 'M12 5H6a2 2 0 0 0-2 2v11a2 2 0 0 0 2 2h11a2 2 0 0 0 2-2v-6M10 14l.6-3 8-8 2.4 2.4-8 8z',
-  spark: 'M12 3c.6 5 3.9 8.4 9 9-5.1.6-8.4 4-9 9-.6-5-3.9-8.4-9-9 5.1-.6 8.4-4 9-9z',
-  stop: 'M8 7h8a1 1 0 0 1 1 1v8a1 1 0 0 1-1 1H8a1 1 0 0 1-1-1V8a1 1 0 0 1 1-1z',
-};
+const TEXTUAL = /^(p|span|h\d|legend|strong)$/;
+const HANDLERS = ['onclick', 'onsubmit', 'onchange', 'oninput', 'onkeydown'];
 
 /**
- * An element with attributes, listeners (`onclick: fn`) and children; a string child is text.
- * Attributes that are null or false are left out. Never pass `style`: a strict CSP refuses it.
- *
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag
- * @param {Record<string, any>} [attributes]
- * @param {...(Node | string | null | undefined | false)} children
- * @returns {HTMLElementTagNameMap[K]}
+ * `h('p.note', { id, onclick }, 'text', child, …)`: an element. Attributes and children that are
+ * null, undefined or false are left out. Never pass `style`: a strict CSP refuses it.
  */
-export function h(tag, attributes = {}, ...children) {
+export function h(selector, ...children) {
+  const [tag, name] = selector.split('.');
   const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? '' : String(value));
+  const given = children[0]?.constructor === Object ? children.shift() : {};
+  const attributes = { class: name, dir: TEXTUAL.test(tag) && 'auto', ...given };
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith('on')) node[key] = value;
+    else if ((value ?? false) !== false) node.setAttribute(key, value === true ? '' : value);
   }
-  for (const child of children) if (child || child === '') node.append(child);
+  node.append(...children.flat(3).filter(Boolean));
   return node;
 }
 
-/** @param {keyof typeof ICONS} name */
+/** One of icons.svg, which element.css knows by ChatKit's names for them. */
 export function icon(name) {
-  const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('viewBox', '0 0 24 24');
-  svg.setAttribute('class', `icon icon-${name}`);
-  svg.setAttribute('aria-hidden', 'true');
-  const path = document.createElementNS(SVG, 'path');
-  path.setAttribute('d', ICONS[name]);
-  svg.append(path);
-  return svg;
+  return h('i', { class: `icon icon-${name}`, 'aria-hidden': 'true' });
+}
+
+export function button(attributes, ...children) {
+  return h('button', { type: 'button', ...attributes }, ...children);
+}
+
+/** A button that shows an icon only; the label is its name for a screen reader and its tooltip. */
+export function iconButton(sign, title, onclick, attributes) {
+  const name = `quiet ${attributes?.class ?? ''}`;
+  return button({ title, 'aria-label': title, onclick, ...attributes, class: name }, icon(sign));
+}
+
+/** A form that calls `onsubmit` with its fields and never leaves the page. */
+export function form(name, onsubmit, ...children) {
+  const submit = (event) => {
+    event.preventDefault();
+    onsubmit(event.target.elements);
+  };
+  return h('form', { class: name, onsubmit: submit }, ...children);
 }
 
 /**
- * A button that shows an icon only; the label is its name for a screen reader and its tooltip.
- *
- * @param {keyof typeof ICONS} name
- * @param {string} label
- * @param {Record<string, any>} attributes
+ * Bring `old` up to `fresh`, touching only what differs: so focus, selection, what was typed,
+ * unfolded and scrolled stay, and text that grew is appended. What is in a `data-keep` is left alone.
  */
-export function iconButton(name, label, attributes) {
-  return h('button', { type: 'button', title: label, 'aria-label': label, ...attributes }, icon(name));
-}
-
-/**
- * Show `text` in `element`. Text that only grew is appended to the node that is there, so that a
- * streamed answer keeps the reader's selection and costs no re-layout of what was already shown.
- *
- * @param {HTMLElement} element
- * @param {string} text
- */
-export function setText(element, text) {
-  const node = element.firstChild;
-  if (!(node instanceof Text)) element.replaceChildren(text);
-  else if (text.startsWith(node.data)) node.appendData(text.slice(node.data.length));
-  else node.data = text;
-}
-
-/**
- * The address if a page may safely link to or load it, else null (`javascript:` and friends).
- *
- * @param {string | null | undefined} url
- * @param {string[]} protocols
- */
-export function safeUrl(url, protocols = ['http:', 'https:']) {
-  try {
-    const parsed = new URL(url ?? '', document.baseURI);
-    return url && protocols.includes(parsed.protocol) ? parsed.href : null;
-  } catch {
-    return null;
+export function morph(old, fresh) {
+  if (old.nodeName !== fresh.nodeName) return old.replaceWith(fresh);
+  if (old instanceof Text) {
+    if (!fresh.data.startsWith(old.data)) old.data = fresh.data;
+    else if (fresh.data !== old.data) old.appendData(fresh.data.slice(old.data.length));
+    return;
   }
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && name !== 'open' && name !== 'style') old.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (name !== 'open' && old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const name of HANDLERS) old[name] = fresh[name];
+  if ('keep' in fresh.dataset) return;
+  const children = [...fresh.childNodes];
+  while (old.childNodes.length > children.length) old.lastChild.remove();
+  for (const [index, child] of children.entries()) {
+    if (old.childNodes[index]) morph(old.childNodes[index], child);
+    else old.append(child);
+  }
+}
+
+/** The address if a page may safely link to or load it, else null (`javascript:` and friends). */
+export function safeUrl(url, ...more) {
+  const parsed = url && URL.parse(url, document.baseURI);
+  return parsed && ['http:', 'https:', ...more].includes(parsed.protocol) ? parsed.href : null;
+}
+
+export function link(href, text) {
+  return h('a', { href, target: '_blank', rel: 'noopener noreferrer' }, text);
+}
+
+/** `text` with its `{name}`s filled in. */
+export function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }

@@ -1,88 +1,147 @@
-// The panel of earlier conversations.
+// Earlier conversations, in a panel: open, rename, delete.
 
-import { h, iconButton } from './dom.js';
+import { button, form, h, iconButton } from './dom.js';
 
-export class HistoryPanel {
-  #conversation;
-  #labels;
-  #day;
-  #time;
-  #list = h('ol', { class: 'threads' });
-  #note = h('p', { class: 'note', role: 'status' });
+export class History {
+  isOpen = false;
+  #chat;
+  #threads = [];
+  #after;
+  /** A line below the list: loading, nothing there, an error. */
+  #note = '';
+  /** What is about to be renamed or deleted: {thread, how}. */
+  #edited;
+  /** Ends when the panel closes. */
+  #listing = new AbortController();
 
-  /**
-   * @param {import('./conversation.js').Conversation} conversation
-   * @param {Record<string, string>} labels
-   * @param {string | undefined} locale
-   */
-  constructor(conversation, labels, locale) {
-    this.#conversation = conversation;
-    this.#labels = labels;
-    this.#day = new Intl.DateTimeFormat(locale, { dateStyle: 'medium' });
-    this.#time = new Intl.DateTimeFormat(locale, { timeStyle: 'short' });
-    const close = () => conversation.hideHistory();
-    this.more = h('button', { type: 'button', class: 'pill', onclick: () => conversation.listThreads() }, labels.more);
-    this.close = iconButton('close', labels.close, { class: 'quiet', onclick: close });
-    const panel = h(
-      'section',
-      { class: 'history', role: 'dialog', 'aria-label': labels.history },
-      h('header', {}, h('h2', {}, labels.history), this.close),
-      h('div', { class: 'scroll' }, this.#list, this.#note, this.more),
-    );
-    this.node = h('div', { class: 'shade', hidden: true }, panel);
-    this.node.addEventListener('click', (event) => event.target === this.node && close());
-    this.node.addEventListener('keydown', (event) => event.key === 'Escape' && close());
-  }
-
-  get isOpen() {
-    return !this.node.hidden;
+  constructor(chat) {
+    this.#chat = chat;
   }
 
   show() {
-    this.node.hidden = false;
-    this.#list.replaceChildren();
-    this.more.hidden = true;
-    this.say(this.#labels.loading);
-    this.close.focus();
+    if (this.isOpen) return;
+    this.isOpen = true;
+    this.#threads = [];
+    this.#edited = this.#after = undefined;
+    this.#listing = new AbortController();
+    this.#chat.emit('history.open');
+    this.list();
+    this.#focus('header button');
   }
 
   hide() {
-    this.node.hidden = true;
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.#listing.abort();
+    this.#chat.view.render();
+    this.#chat.view.focus('.earlier');
+    this.#chat.emit('history.close');
   }
 
-  /** @param {string} text a line below the list: loading, nothing there, an error */
-  say(text) {
-    this.#note.textContent = text;
+  list() {
+    this.#say(this.#chat.labels.loading);
+    this.#attempt('threads.list', { limit: 20, order: 'desc', after: this.#after }, (page) => {
+      this.#threads.push(...page.data);
+      this.#after = page.has_more ? page.after : undefined;
+    });
   }
 
-  /**
-   * @param {any[]} threads the next ones, newest first
-   * @param {boolean} hasMore
-   * @param {string | null} currentId
-   */
-  append(threads, hasMore, currentId) {
-    for (const { id, title, created_at } of threads) {
-      const attributes = {
-        type: 'button',
-        'aria-current': id === currentId && 'true',
-        onclick: () => this.#conversation.switchTo(id),
-      };
-      const name = h('span', { dir: 'auto' }, title || this.#labels.untitled);
-      const time = h('time', {}, this.#when(moment(created_at)));
-      this.#list.append(h('li', {}, h('button', attributes, name, time)));
+  async #attempt(type, params, then) {
+    const { signal } = this.#listing;
+    try {
+      then(await this.#chat.protocol.request(type, params, signal));
+      this.#say(this.#threads.length ? '' : this.#chat.labels.noThreads);
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#say(this.#chat.explain(error));
+      this.#chat.emit('error', { error });
     }
-    this.more.hidden = !hasMore;
-    this.say(this.#list.children.length ? '' : this.#labels.noThreads);
   }
 
-  /** @param {Date} date */
-  #when(date) {
+  #say(text) {
+    this.#note = text;
+    this.#chat.view.render();
+  }
+
+  #focus(selector) {
+    this.#chat.view.render();
+    this.#chat.view.focus(`.history ${selector}`);
+  }
+
+  #edit(thread, how) {
+    this.#edited = { thread, how };
+    this.#focus(how === 'rename' ? 'input' : '[type=submit]');
+  }
+
+  #leave() {
+    const { thread, how } = this.#edited;
+    this.#edited = undefined;
+    this.#focus(`[data-id="${thread.id}"] .${how}`);
+  }
+
+  node() {
+    const { labels } = this.#chat;
+    const hide = () => this.hide();
+    const onclick = (event) => {
+      if (event.target.className === 'shade') hide();
+    };
+    const onkeydown = (event) => {
+      if (event.key === 'Escape') this.#edited ? this.#leave() : hide();
+    };
+    const list = h('ol.threads', this.#threads.map((thread) => this.#row(thread)));
+    const note = h('p.note', { role: 'status' }, this.#note);
+    const more = button({ class: 'pill', hidden: !this.#after, onclick: () => this.list() }, labels.more);
+    const panel = { class: 'history', role: 'dialog', 'aria-modal': 'true', 'aria-label': labels.history };
+    return h('div.shade', { hidden: !this.isOpen, onclick, onkeydown },
+      h('section', panel,
+        h('header', h('h2', labels.history), iconButton('close', labels.close, hide)),
+        h('div.scroll', list, note, more)));
+  }
+
+  #row(thread) {
+    const { labels, options, thread: current } = this.#chat;
+    const { showRename = true, showDelete = true } = options.history ?? {};
+    const { id, title } = thread;
+    const edit = (sign, how) => iconButton(sign, labels[how], () => this.#edit(thread, how), { class: how });
+    const { how } = this.#edited?.thread === thread ? this.#edited : {};
+    const ask = (onsubmit, subject, sign, label) =>
+      form('', onsubmit, subject, iconButton(sign, label, null, { type: 'submit' }),
+        iconButton('close', labels.cancel, () => this.#leave()));
+    const field = { name: 'title', value: title, 'aria-label': labels.rename, dir: 'auto', required: true };
+    const opener = { class: 'open', 'aria-current': id === current.id && 'true', onclick: () => this.#chat.switchTo(id) };
+    return h('li', { 'data-id': id },
+      how === 'rename' && ask((fields) => this.#rename(thread, fields.title.value), h('input', field), 'check', labels.save),
+      how === 'delete' && ask(() => this.#delete(id), h('p', labels.deleteAsk), 'trash', labels.delete),
+      !how && [
+        button(opener, h('span', title || labels.untitled), h('time', this.#when(thread.created_at))),
+        showRename && edit('write', 'rename'),
+        showDelete && edit('trash', 'delete'),
+      ]);
+  }
+
+  #rename(thread, title) {
+    const { thread: current } = this.#chat;
+    this.#attempt('threads.update', { thread_id: thread.id, title }, () => {
+      thread.title = title;
+      if (thread.id === current.id) current.title = title;
+      this.#leave();
+    });
+  }
+
+  #delete(id) {
+    const { thread } = this.#chat;
+    if (id === thread.id) this.#chat.stop();
+    this.#attempt('threads.delete', { thread_id: id }, () => {
+      this.#threads = this.#threads.filter((each) => each.id !== id);
+      if (id === thread.id) this.#chat.open(new thread.constructor());
+      this.#focus('header button');
+    });
+  }
+
+  /** ChatKit's times carry no zone; the server keeps them in UTC. */
+  #when(text) {
+    const date = new Date(/(Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}Z`);
     const today = date.toDateString() === new Date().toDateString();
-    return (today ? this.#time : this.#day).format(date);
+    return date.toLocaleString(this.#chat.options.locale, today ? { timeStyle: 'short' } : { dateStyle: 'medium' });
   }
-}
-
-/** ChatKit's times carry no zone; the server keeps them in UTC. @param {string} text */
-function moment(text) {
-  return new Date(/(Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}Z`);
 }

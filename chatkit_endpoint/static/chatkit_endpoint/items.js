@@ -1,192 +1,131 @@
-// One thread item as DOM: a node, and `update` that brings it up to what the item now says.
+// One thread item as DOM.
 
-import { h, icon, iconButton, safeUrl, setText } from './dom.js';
+import { button, fill, form, h, icon, iconButton, link, safeUrl } from './dom.js';
+import { fileList, fileNode } from './files.js';
+import { rich } from './text.js';
 import { plainText } from './thread.js';
 import { widgetNode } from './widgets.js';
 
-/**
- * @typedef {import('./thread.js').Item} Item
- * @typedef {{node: HTMLElement, update: (item: Item, open: boolean) => void}} ItemView
- * @typedef {{labels: Record<string, string>, locale: string | undefined,
- *   copy: (item: Item) => Promise<void>}} Context
- */
-
-/** @type {Record<string, (context: Context) => ItemView>} */
+/** The children of each type of item. Of other types nothing is shown. */
 const VIEWS = {
   user_message: userMessage,
   assistant_message: assistantMessage,
   workflow,
-  task: workflow,
-  widget,
+  task: ({ task }, open, chat) => workflow({ workflow: { tasks: [task] } }, open, chat),
+  widget: (item, open, chat) => [widgetNode(item.widget, (...asked) => chat.act(item, ...asked))],
   generated_image: generatedImage,
-  structured_input: structuredInput,
+  structured_input: questions,
 };
 
-/**
- * @param {string} type
- * @param {Context} context
- * @returns {ItemView | null} null for items that a reader isn't shown
- */
-export function itemView(type, context) {
-  return VIEWS[type]?.(context) ?? null;
+/** `open`: whether the item is still being written. */
+export function itemNode(item, open, chat) {
+  const children = VIEWS[item.type]?.(item, open, chat);
+  if (!children) return null;
+  const kind = { user_message: 'user', workflow: 'workflow', task: 'workflow' }[item.type] ?? 'assistant';
+  // Who speaks, for those who can't see on which side it stands.
+  const speaker = h('h3.unseen', kind === 'user' ? chat.labels.you : chat.labels.assistant);
+  return h('article', { class: `${kind} ${open ? 'open' : ''}`, 'data-id': item.id }, speaker, children);
 }
 
-/** @param {Context} context */
-function userMessage({ labels }) {
-  const quote = h('blockquote', { class: 'quote', dir: 'auto', hidden: true });
-  const text = h('div', { class: 'text', dir: 'auto' });
-  const files = h('ul', { class: 'files', hidden: true });
-  const bubble = h('div', { class: 'bubble' }, quote, text, files);
-  const unsent = h('p', { class: 'note', hidden: true }, labels.unsent);
-  const node = h('article', { class: 'message user' }, speaker(labels.you), bubble, unsent);
-  /** @param {Item} item */
-  function update(item) {
-    setText(text, item.content.map((/** @type {any} */ part) => part.text).join(''));
-    setText(quote, item.quoted_text ?? '');
-    quote.hidden = !item.quoted_text;
-    const names = (item.attachments ?? []).map((/** @type {any} */ file) => h('li', {}, file.name));
-    files.replaceChildren(...names);
-    files.hidden = !names.length;
-    unsent.hidden = !item.unsent;
-  }
-  return { node, update };
+function line(text, name) {
+  return text && h('p', { class: name }, text);
 }
 
-/** @param {Context} context */
-function assistantMessage({ labels, copy }) {
-  /** @type {Item} */
-  let current;
-  const body = h('div', { class: 'body' });
-  const sources = h('div', { class: 'sources', hidden: true });
-  const copyButton = iconButton('copy', labels.copy, { class: 'quiet copy', onclick: onCopy });
-  const actions = h('div', { class: 'actions', hidden: true }, navigator.clipboard && copyButton);
-  const parts = [speaker(labels.assistant), body, sources, actions];
-  const node = h('article', { class: 'message assistant' }, ...parts);
+function userMessage({ content, attachments, quoted_text, failed }, open, { labels }) {
+  return [
+    fileList(labels, attachments.map((attachment) => fileNode({ name: attachment.name, attachment }))),
+    h('div.bubble',
+      line(quoted_text, 'quote'),
+      h('div.text', { dir: 'auto' }, content.map(({ text }) => text).join(''))),
+    failed && line(labels.unsent, 'note'),
+  ];
+}
 
-  async function onCopy() {
-    await copy(current);
-    copyButton.replaceChildren(icon('check'));
-    setTimeout(() => copyButton.replaceChildren(icon('copy')), 2000);
-  }
-
-  /** @param {Item} item @param {boolean} open */
-  function update(item, open) {
-    current = item;
-    item.content.forEach((/** @type {any} */ part, /** @type {number} */ index) => {
-      const element = body.children[index] ?? body.appendChild(h('div', { class: 'text', dir: 'auto' }));
-      setText(/** @type {HTMLElement} */ (element), part.text);
+function assistantMessage(item, open, chat) {
+  const { labels, options } = chat;
+  const { feedback, retry } = options.threadItemActions ?? {};
+  const { id, content } = item;
+  const sources = content.flatMap(({ annotations = [] }) => annotations.map(({ source }) => source));
+  const copy = async ({ currentTarget: { firstChild: sign } }) => {
+    await chat.copy(id);
+    sign.className = 'icon icon-check';
+    setTimeout(() => (sign.className = 'icon icon-copy'), 2000);
+  };
+  const thumb = (kind, label) =>
+    iconButton('thumb-up', label, () => chat.rate(id, kind), {
+      class: kind,
+      'aria-pressed': `${chat.ratings.get(id) === kind}`,
     });
-    while (body.children.length > item.content.length) body.lastElementChild?.remove();
-    node.classList.toggle('open', open);
-    actions.hidden = open || !plainText(item);
-    if (open) return;
-    const cited = item.content.flatMap((/** @type {any} */ part) => part.annotations ?? []);
-    const list = sourceList(cited.map((/** @type {any} */ annotation) => annotation.source));
-    sources.replaceChildren(h('span', {}, labels.sources), list);
-    sources.hidden = !list.children.length;
-  }
-  return { node, update };
+  return [
+    content.map(({ text }) => rich(text)),
+    sources.length > 0 && h('div.sources', labels.sources, sourceList(sources)),
+    h('div.actions', { hidden: open || !plainText(item) },
+      navigator.clipboard && iconButton('copy', labels.copy, copy),
+      feedback && [thumb('positive', labels.good), thumb('negative', labels.bad)],
+      retry && iconButton('reload', labels.again, () => chat.retry(id), { class: 'again' })),
+  ];
 }
 
-/** Thoughts and other tasks, folded. @param {Context} context */
-function workflow({ labels, locale }) {
-  const title = h('span', { class: 'title', dir: 'auto' });
-  const tasks = h('ol', {});
-  const details = h('details', {}, h('summary', {}, icon('spark'), title, icon('chevron')), tasks);
-  const node = h('article', { class: 'workflow' }, details);
-  let seen = false;
-
-  /** @param {Item} item @param {boolean} open */
-  function update(item, open) {
-    // A single task item is shown as a workflow of one.
-    const { workflow: flow = { type: 'custom', tasks: [item.task], summary: item.task } } = item;
-    if (!seen) details.open = flow.expanded ?? false;
-    seen = true;
-    setText(title, summaryText(flow, open));
-    node.classList.toggle('open', open);
-    node.hidden = !open && !flow.tasks.length && !flow.summary?.title;
-    flow.tasks.forEach((/** @type {any} */ task, /** @type {number} */ index) => {
-      const row = tasks.children[index] ?? tasks.appendChild(taskRow());
-      fillTask(row, task);
-    });
-  }
-
-  /** @param {any} flow @param {boolean} open */
-  function summaryText(flow, open) {
-    if (flow.summary?.title) return flow.summary.title;
-    if (flow.type !== 'reasoning') return flow.tasks.at(-1)?.title ?? (open ? labels.working : labels.steps);
-    if (open) return labels.thinking;
-    const seconds = flow.summary?.duration;
-    if (!seconds) return labels.thought;
-    const unit = new Intl.NumberFormat(locale, { style: 'unit', unit: 'second', unitDisplay: 'long' });
-    return labels.thoughtFor.replace('{duration}', unit.format(seconds));
-  }
-  return { node, update };
+/** Thoughts and other tasks, folded. @param {any} item */
+function workflow({ workflow: { type, tasks, summary, expanded } }, open, { labels, options }) {
+  if (!open && !tasks.length && !summary?.title) return [];
+  const unit = { style: 'unit', unit: 'second', unitDisplay: 'long' };
+  const duration = summary?.duration && summary.duration.toLocaleString(options.locale, unit);
+  const thought = duration ? fill(labels.thoughtFor, { duration }) : labels.thought;
+  const own = type === 'reasoning' ? (open ? labels.thinking : thought) : tasks.at(-1)?.title;
+  const title = summary?.title ?? own ?? (open ? labels.working : labels.steps);
+  return [
+    h('details', { open: expanded },
+      h('summary', icon('sparkle'), h('span.title', title), icon('chevron-right')),
+      h('ol', tasks.map(taskRow))),
+  ];
 }
 
-function taskRow() {
-  const lines = ['task-title', 'task-text', 'task-queries'].map((name) => h('p', { class: name, dir: 'auto' }));
-  return h('li', {}, ...lines, h('div', { class: 'sources' }));
+function taskRow({ title, title_query, content, queries = [], sources = [], status_indicator }) {
+  return h('li', { class: status_indicator },
+    line(title ?? title_query, 'task-title'),
+    line(content, 'text'),
+    line(queries.join(' · ')),
+    sources.length > 0 && h('div.sources', sourceList(sources)));
 }
 
-/** @param {Element} row @param {any} task */
-function fillTask(row, task) {
-  const [title, text, queries, sources] = /** @type {HTMLElement[]} */ ([...row.children]);
-  row.className = task.status_indicator ?? '';
-  setText(title, task.title ?? task.title_query ?? '');
-  setText(text, task.content ?? '');
-  setText(queries, (task.queries ?? []).join(' · '));
-  sources.replaceChildren(sourceList(task.sources ?? []));
-}
-
-/** @param {Context} context */
-function widget({ labels }) {
-  const node = h('article', { class: 'message assistant' }, speaker(labels.assistant));
-  return {
-    node,
-    /** @param {Item} item */
-    update(item) {
-      const card = h('div', { class: 'widget' }, widgetNode(item.widget));
-      node.replaceChildren(speaker(labels.assistant), card);
-    },
-  };
-}
-
-/** @param {Context} context */
-function generatedImage({ labels }) {
-  const node = h('article', { class: 'message assistant' });
-  return {
-    node,
-    /** @param {Item} item */
-    update(item) {
-      const src = safeUrl(item.image?.url, ['http:', 'https:', 'data:', 'blob:']);
-      node.replaceChildren(src ? h('img', { src, alt: labels.image }) : labels.image);
-    },
-  };
-}
-
-/** The questions only: answering them needs a form of its own. @param {Context} context */
-function structuredInput({ labels }) {
-  const body = h('div', { class: 'text', dir: 'auto' });
-  const node = h('article', { class: 'message assistant' }, speaker(labels.assistant), body);
-  return {
-    node,
-    /** @param {Item} item */
-    update: (item) => setText(body, item.inputs.map((/** @type {any} */ input) => input.question).join('\n')),
-  };
-}
-
-/** @param {any[]} sources */
 function sourceList(sources) {
-  const entries = sources.map((source) => {
-    const href = safeUrl(source.url);
-    const name = source.title || source.filename || source.url;
-    return h('li', {}, href ? h('a', { href, target: '_blank', rel: 'noopener noreferrer' }, name) : name);
-  });
-  return h('ul', {}, ...entries);
+  return h('ul', sources.map(({ url, title, filename }) => {
+    const href = safeUrl(url);
+    const name = title || filename || url;
+    return h('li', href ? link(href, name) : name);
+  }));
 }
 
-/** Who speaks, for those who can't see on which side it stands. @param {string} name */
-function speaker(name) {
-  return h('h3', { class: 'unseen' }, name);
+function generatedImage({ image }, open, { labels }) {
+  const src = safeUrl(image?.url, 'data:', 'blob:');
+  return [src ? h('img', { src, alt: labels.image }) : labels.image];
+}
+
+/** Questions to the visitor, and what they answered. */
+function questions({ id, status, inputs }, open, chat) {
+  const { labels } = chat;
+  const pending = status === 'pending';
+  const send = (fields, state = 'answered') => {
+    const answer = ({ id: name }) => {
+      const own = [...fields].filter((field) => field.name === name && (field.checked || field.type === 'text'));
+      const values = own.map((field) => field.value.trim()).filter(Boolean);
+      return [name, { values, skipped: !values.length }];
+    };
+    const input = { status: state, answers: Object.fromEntries(inputs.map(answer)) };
+    chat.request('threads.add_structured_input', { item_id: id, input });
+  };
+  const question = ({ id: name, question: text, description, options = [], multiple, answer }) => {
+    const choice = ({ value }) =>
+      h('label', h('input', { type: multiple ? 'checkbox' : 'radio', name, value }), value);
+    const other = options.length ? labels.other : text;
+    return h('fieldset', h('legend', text), line(description),
+      // What was written comes first: of several answers to a single choice only that one counts.
+      pending && [h('input', { type: 'text', name, 'aria-label': other, placeholder: other }), options.map(choice)],
+      !pending && line(answer?.values.join(', ') || labels.skipped));
+  };
+  const buttons = h('div.w-row',
+    button({ class: 'pill primary', type: 'submit' }, labels.submit),
+    button({ class: 'pill', onclick: () => send([], 'skipped') }, labels.skip));
+  return [form('widget', (fields) => send(fields), inputs.map(question), pending && buttons)];
 }

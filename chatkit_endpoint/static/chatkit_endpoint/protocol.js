@@ -1,94 +1,49 @@
 // The ChatKit server protocol: one endpoint, JSON in, JSON or server-sent events out.
 
-/** What went wrong on the way: `status` is the HTTP status, 0 when the server was not reached. */
+const JSON_TYPE = 'application/json';
+
+/** What went wrong: `status` is HTTP's, 0 where the server was not reached; a message is localised. */
 export class RequestError extends Error {
-  /**
-   * @param {number} status
-   * @param {string} [message] the server's own words, already localised; may be empty
-   * @param {string} [code]
-   */
+  name = 'RequestError';
+
   constructor(status, message = '', code = 'http') {
     super(message);
-    this.name = 'RequestError';
     this.status = status;
     this.code = code;
   }
 }
 
-/** Cuts a stream of text into the `data` of its server-sent events, wherever the chunks break. */
-export class EventParser {
-  #buffer = '';
-  /** @type {string[]} */
-  #data = [];
-
-  /**
-   * @param {string} text
-   * @returns {string[]} the data of every event that `text` completed
-   */
-  push(text) {
-    this.#buffer += text;
-    const complete = [];
-    for (let line = this.#takeLine(); line !== null; line = this.#takeLine()) {
-      if (line === '') {
-        if (this.#data.length) complete.push(this.#data.join('\n'));
-        this.#data = [];
-      } else if (line === 'data' || line.startsWith('data:')) {
-        this.#data.push(line.slice(5).replace(/^ /, ''));
-      }
-    }
-    return complete;
-  }
-
-  #takeLine() {
-    const end = this.#buffer.search(/[\r\n]/);
-    if (end < 0) return null;
-    const returned = this.#buffer[end] === '\r';
-    // A return at the very end may be the first half of \r\n: wait for what follows.
-    if (returned && end + 1 === this.#buffer.length) return null;
-    const line = this.#buffer.slice(0, end);
-    this.#buffer = this.#buffer.slice(end + (returned && this.#buffer[end + 1] === '\n' ? 2 : 1));
-    return line;
-  }
-}
-
-/** Speaks the protocol to `options.api`. */
+/** Speaks the protocol to `options.api`. Its methods throw RequestError. */
 export class Protocol {
-  /** @param {{url: string, fetch?: typeof fetch}} api */
+  #api;
+
   constructor(api) {
-    this.url = api.url;
-    this.fetch = api.fetch ?? ((input, init) => fetch(input, init));
+    this.#api = { fetch: (input, init) => fetch(input, init), ...api };
   }
 
-  /**
-   * @param {string} type
-   * @param {object} params
-   * @param {AbortSignal} [signal]
-   * @returns {Promise<any>}
-   * @throws {RequestError}
-   */
   async request(type, params, signal) {
-    const response = await this.#post(type, params, 'application/json', signal);
-    return await survive(() => response.json(), signal);
+    return json(await this.#post(type, params, JSON_TYPE, signal), signal);
   }
 
-  /**
-   * @param {string} type
-   * @param {object} params
-   * @param {AbortSignal} signal
-   * @returns {AsyncGenerator<any>} ThreadStreamEvents, each as soon as it is complete
-   * @throws {RequestError}
-   */
+  /** ThreadStreamEvents, each as soon as it is complete. */
   async *stream(type, params, signal) {
     const response = await this.#post(type, params, 'text/event-stream', signal);
-    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    const reader = response.body.getReader();
     const decoder = new TextDecoder();
-    const parser = new EventParser();
+    let rest = '';
+    let data = [];
     try {
       for (;;) {
         const { done, value } = await survive(() => reader.read(), signal);
         if (done) return;
-        for (const data of parser.push(decoder.decode(value, { stream: true }))) {
-          yield JSON.parse(data);
+        // A return at the very end may be the first half of \r\n: wait for what follows.
+        const lines = (rest + decoder.decode(value, { stream: true })).split(/\r\n|\n|\r(?!$)/);
+        rest = lines.pop() ?? '';
+        for (const line of lines) {
+          if (/^data(:|$)/.test(line)) data.push(line.slice(5).replace(/^ /, ''));
+          if (line || !data.length) continue;
+          yield JSON.parse(data.join('\n'));
+          data = [];
         }
       }
     } finally {
@@ -97,45 +52,46 @@ export class Protocol {
     }
   }
 
-  /**
-   * @param {string} type
-   * @param {object} params
-   * @param {string} expected
-   * @param {AbortSignal} [signal]
-   */
-  async #post(type, params, expected, signal) {
-    const response = await survive(
-      () =>
-        this.fetch(this.url, {
-          method: 'POST',
-          headers: { 'Content-Type': 'application/json', Accept: expected },
-          body: JSON.stringify({ type, params }),
-          signal,
-        }),
-      signal,
-    );
-    if (response.ok) {
-      if (response.headers.get('Content-Type')?.startsWith(expected)) return response;
-      // A login wall that redirects answers a fetch with its page and status 200.
-      throw new RequestError(response.redirected ? 401 : 502);
+  /** Upload a file by `api.uploadStrategy`; returns its ChatKit attachment. */
+  async upload(file, mime_type, signal) {
+    const { uploadStrategy: strategy } = this.#api;
+    const body = new FormData();
+    body.append('file', file);
+    if (strategy?.type === 'direct') return json(await this.#fetch(strategy.uploadUrl, { body, signal }), signal);
+    const params = { name: file.name, size: file.size, mime_type };
+    const attachment = await this.request('attachments.create', params, signal);
+    const { url, ...init } = attachment.upload_descriptor;
+    // What is put goes to a storage, which wants the bytes alone.
+    await this.#fetch(url, { ...init, body: init.method === 'PUT' ? file : body, signal });
+    return attachment;
+  }
+
+  #post(type, params, Accept, signal) {
+    const headers = { 'Content-Type': JSON_TYPE, Accept };
+    return this.#fetch(this.#api.url, { headers, body: JSON.stringify({ type, params }), signal }, Accept);
+  }
+
+  async #fetch(url, init, expected = '') {
+    const response = await survive(() => this.#api.fetch(url, { method: 'POST', ...init }), init.signal);
+    if (!response.ok) {
+      const { error } = (await response.json().catch(() => null)) ?? {};
+      throw new RequestError(response.status, error?.message, error?.code);
     }
-    const body = await response.json().catch(() => null);
-    throw new RequestError(response.status, body?.error?.message, body?.error?.code);
+    if (`${response.headers.get('Content-Type')}`.startsWith(expected)) return response;
+    // A login wall that redirects answers a fetch with its page and status 200.
+    throw new RequestError(response.redirected ? 401 : 502);
   }
 }
 
-/**
- * Do `step`, which may fail because the network did: that becomes a RequestError of status 0.
- *
- * @template T
- * @param {() => Promise<T>} step
- * @param {AbortSignal} [signal]
- */
+function json(response, signal) {
+  return survive(() => response.json(), signal);
+}
+
+/** Do `step`, which may fail because the network did: that becomes a RequestError of status 0. */
 async function survive(step, signal) {
   try {
     return await step();
   } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new RequestError(0, '', 'network');
+    throw signal?.aborted ? error : new RequestError(0, '', 'network');
   }
 }

@@ -1,243 +1,268 @@
-// The element's own DOM: header, conversation, composer, history. It shows, and hands on what the
-// visitor wants; it decides nothing.
+// The element's DOM: made anew from what the conversation says of itself whenever that changes.
 
-import { Composer } from './composer.js';
-import { h, icon, iconButton, setText } from './dom.js';
-import { HistoryPanel } from './history.js';
-import { itemView } from './items.js';
-
-/**
- * @typedef {import('./conversation.js').Conversation} Conversation
- * @typedef {import('./thread.js').Item} Item
- * @typedef {import('./thread.js').Thread} Thread
- * @typedef {{message: string, title?: string, level: string, retry?: () => void, signIn?: string}} Notice
- */
+import { button, form, h, icon, iconButton, morph } from './dom.js';
+import { itemNode } from './items.js';
 
 /** How far from its end, in CSS pixels, the conversation still counts as being at its end. */
 const NEAR = 48;
+const RADIUS = { pill: 1, round: 0.75, soft: 0.4, sharp: 0 };
+const DENSITY = { compact: 0.7, normal: 1, spacious: 1.4 };
 
 export class View {
-  #start;
-  #labels;
-  #itemContext;
-  #fixedTitle;
-  #title = h('h2', { class: 'thread-title', dir: 'auto' });
-  #list = h('div', { class: 'items' });
-  #statusText = h('span', { dir: 'auto' });
-  #status = h('p', { class: 'status' }, h('span', { class: 'dots' }, h('i'), h('i'), h('i')), this.#statusText);
-  #notices = h('div', { class: 'notices' });
-  // Not live itself: a screen reader hears whole answers, from the announcer, and not each word.
-  #log = h('div', { class: 'log', role: 'log', 'aria-live': 'off', tabindex: 0 });
-  #announcer = h('p', { class: 'unseen', role: 'status', 'aria-live': 'polite' });
-  /** @type {Map<string, import('./items.js').ItemView | null>} */
-  #items = new Map();
+  node = h('section');
+  #chat;
+  #fitted = '';
   #follow = true;
   #lastTop = 0;
-  #busy = false;
+  #atEnd = true;
+  /** Shown when its style sheet is there: unstyled parts would flash by. */
+  #isReady = false;
 
-  /**
-   * @param {any} options ChatKitOptions
-   * @param {Record<string, string>} labels
-   * @param {Conversation} conversation
-   */
-  constructor(options, labels, conversation) {
-    const { header = {}, history = {}, startScreen = {}, disclaimer, theme } = options;
-    const locale = knownLocale(options.locale);
-    this.#labels = labels;
-    this.#itemContext = { labels, locale, copy: (/** @type {Item} */ item) => conversation.copy(item) };
-    this.#fixedTitle = header.title?.enabled === false ? '' : header.title?.text;
-    this.#start = startScreenNode(startScreen, labels, conversation);
-    this.#log.ariaLabel = labels.conversation;
-    this.historyButton = iconButton('history', labels.history, {
-      class: 'quiet',
-      hidden: history.enabled === false,
-      onclick: () => conversation.showHistory(),
-    });
-    const newThread = iconButton('compose', labels.newThread, {
-      class: 'quiet',
-      onclick: () => conversation.switchTo(null),
-    });
-    this.latest = iconButton('arrowDown', labels.latest, {
-      class: 'latest',
-      hidden: true,
-      onclick: () => this.scrollToEnd(),
-    });
-    this.composer = new Composer(conversation, labels, options.composer?.placeholder);
-    this.history = new HistoryPanel(conversation, labels, locale);
+  constructor(chat) {
+    this.#chat = chat;
+  }
 
-    const column = h('div', { class: 'column' }, this.#start, this.#list, this.#status, this.#notices);
-    this.#log.append(column);
-    this.main = h(
-      'div',
-      { class: 'main' },
-      h('header', { class: 'top', hidden: header.enabled === false }, this.historyButton, this.#title, newThread),
-      h('div', { class: 'stage' }, this.#log, this.latest, this.#announcer),
-      h(
-        'div',
-        { class: 'bottom' },
-        this.composer.node,
-        disclaimer && h('p', { class: 'disclaimer', dir: 'auto' }, disclaimer.text),
-      ),
-    );
-    const scheme = theme?.colorScheme ?? theme;
-    this.node = h('div', { class: 'chat', 'data-theme': scheme }, this.main, this.history.node);
-
-    this.#log.addEventListener('scroll', () => this.#noteScroll(), { passive: true });
+  /** Begin anew with other options. */
+  use({ theme }) {
+    const isNew = !this.#find('.log');
+    this.render();
+    const { radius, density, color = {}, typography = {} } = theme ?? {};
+    const looks = {
+      accent: color.accent?.primary,
+      surface: color.surface?.background,
+      bubble: color.surface?.foreground,
+      font: typography.fontFamily,
+      size: typography.baseSize && `${typography.baseSize}px`,
+      round: RADIUS[radius],
+      space: DENSITY[density],
+    };
+    for (const [name, value] of Object.entries(looks)) this.node.style.setProperty(`--${name}`, value ?? '');
+    this.showThread();
+    if (!isNew) return;
+    const log = this.#find('.log');
+    log.addEventListener('scroll', () => this.#noteScroll(), { passive: true });
     // While an answer grows, and not when the reader unfolds something; and whenever room is lost.
-    new ResizeObserver(() => this.#busy && this.#keepUp()).observe(column);
-    new ResizeObserver(() => this.#keepUp()).observe(this.#log);
+    new ResizeObserver(() => this.#chat.busy && this.#keepUp()).observe(log.firstChild);
+    new ResizeObserver(() => this.#keepUp()).observe(log);
+    const take = (event) => this.#chat.files.take(event);
+    for (const type of ['dragover', 'drop', 'paste']) this.node.addEventListener(type, take);
   }
 
-  /** Show all of a thread. @param {Thread} thread */
-  showThread(thread) {
-    this.#items.clear();
-    this.#list.replaceChildren();
-    this.clearNotices();
-    for (const item of thread.items.values()) this.showItem(item, thread.open.has(item.id));
-    this.describe(thread);
-    this.scrollToEnd();
+  show() {
+    this.#isReady = true;
+    this.render();
+    this.follow();
   }
 
-  /** Show what is known of the thread beside its items. @param {Thread} thread */
-  describe(thread) {
-    const closed = thread.status.type !== 'active';
-    setText(this.#title, this.#fixedTitle ?? thread.title);
-    this.#title.hidden = !this.#title.textContent;
-    this.#start.hidden = thread.id !== null || thread.items.size > 0;
-    this.composer.setClosed(closed ? thread.status.reason || this.#labels.closed : null);
+  get text() {
+    return this.#field?.value ?? '';
   }
 
-  /** @param {Item} item @param {boolean} open whether it is still being written */
-  showItem(item, open) {
-    if (!this.#items.has(item.id)) {
-      const view = itemView(item.type, this.#itemContext);
-      this.#items.set(item.id, view);
-      if (view) this.#list.append(view.node);
-    }
-    this.#items.get(item.id)?.update(item, open);
-    this.#start.hidden = true;
+  set text(text) {
+    this.#field.value = text;
+    this.render();
   }
 
-  /** @param {string} id */
+  /** Widgets have fields of their own. */
+  get #field() {
+    return this.#find('.line textarea');
+  }
+
+  #find(selector) {
+    return this.node.querySelector(selector);
+  }
+
+  focus(selector) {
+    this.#find(selector)?.focus();
+  }
+
+  /** Have the next key written here; but no on-screen keyboard pop up that nobody asked for. */
+  offerFocus() {
+    if (!matchMedia('(pointer: coarse)').matches) this.#field.focus();
+  }
+
+  render() {
+    const focused = this.#find('.composer:focus-within');
+    morph(this.node, this.#frame());
+    this.#fit();
+    if (this.#chat.busy) this.#keepUp();
+    // The button that had the focus may just have gone.
+    if (focused && !focused.matches(':focus-within')) this.offerFocus();
+  }
+
+  /** The field is as high as its text. */
+  #fit() {
+    const field = this.#field;
+    if (field.value === this.#fitted) return;
+    this.#fitted = field.value;
+    field.style.height = 'auto';
+    field.style.height = `${field.scrollHeight}px`;
+  }
+
+  showThread() {
+    this.#find('.items').replaceChildren();
+    for (const id of this.#chat.thread.items.keys()) this.showItem(id);
+    this.render();
+    this.follow();
+  }
+
+  showItem(id) {
+    const { thread } = this.#chat;
+    const fresh = itemNode(thread.items.get(id), thread.open.has(id), this.#chat);
+    const old = this.#item(id);
+    if (old) morph(old, fresh);
+    else if (fresh) this.#find('.items').append(fresh);
+  }
+
   removeItem(id) {
-    this.#items.get(id)?.node.remove();
-    this.#items.delete(id);
+    this.#item(id)?.remove();
   }
 
-  /** @param {boolean} busy an answer is on its way @param {boolean} [stoppable] */
-  setBusy(busy, stoppable = true) {
-    this.#keepUp();
-    this.#busy = busy;
-    this.composer.setBusy(busy, stoppable);
-    this.setStatus(busy ? '' : null);
+  #item(id) {
+    return this.#find(`.items > [data-id="${CSS.escape(id)}"]`);
   }
 
-  /** A thread is being fetched. */
-  setLoading() {
-    this.clearNotices();
-    this.setBusy(true, false);
-    this.setStatus(this.#labels.loading);
-    this.#start.hidden = true;
-  }
-
-  /** @param {string | null} text what the assistant is doing; '' for just waiting, null for nothing */
-  setStatus(text) {
-    this.#status.hidden = text === null;
-    setText(this.#statusText, text ?? '');
-    if (text) this.announce(text);
-  }
-
-  /** A quiet line at the end of the conversation. @param {string} text */
-  note(text) {
-    this.#list.append(h('p', { class: 'note' }, text));
-    this.announce(text);
-  }
-
-  /** @param {Notice} notice */
-  notice({ message, title, level, retry, signIn }) {
-    const { signIn: signInLabel, retry: retryLabel } = this.#labels;
-    const role = level === 'danger' ? 'alert' : 'status';
-    const buttons = h(
-      'div',
-      { class: 'buttons' },
-      signIn && h('a', { class: 'pill primary', href: signIn, target: '_blank' }, signInLabel),
-      retry && h('button', { type: 'button', class: 'pill', onclick: retry }, retryLabel),
-    );
-    this.#notices.append(
-      h(
-        'div',
-        { class: `notice ${level}`, role },
-        title && h('strong', { dir: 'auto' }, title),
-        h('p', { dir: 'auto' }, message),
-        buttons,
-      ),
-    );
-    this.#keepUp();
-  }
-
-  clearNotices() {
-    this.#notices.replaceChildren();
-  }
-
-  /** Have a screen reader say it. @param {string} text */
-  announce(text) {
-    this.#announcer.textContent = text;
-  }
-
-  /** @param {boolean} shown */
-  toggleHistory(shown) {
-    this.main.inert = shown;
-    if (shown) this.history.show();
-    else this.history.hide();
-    if (!shown) this.historyButton.focus();
-  }
-
-  scrollToEnd() {
+  /** Go to the end, and stay there while it grows. */
+  follow() {
     this.#follow = true;
     this.#keepUp();
   }
 
   #noteScroll() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#log;
-    const near = scrollHeight - scrollTop - clientHeight < NEAR;
-    // Not near may also mean that more came in since: only a reader scrolls upwards.
-    this.#follow = near || (this.#follow && scrollTop >= this.#lastTop);
+    const { scrollHeight, scrollTop, clientHeight } = this.#find('.log');
+    const atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
+    // Not at the end may also mean that more came in since: only a reader scrolls upwards.
+    this.#follow = atEnd || (this.#follow && scrollTop >= this.#lastTop);
     this.#lastTop = scrollTop;
-    this.latest.hidden = near;
+    if (this.#atEnd === atEnd) return;
+    this.#atEnd = atEnd;
+    this.render();
   }
 
   /** Stay at the end while it grows, unless the reader has scrolled away from it. */
   #keepUp() {
-    if (this.#follow) this.#log.scrollTop = this.#log.scrollHeight;
+    const log = this.#find('.log');
+    if (this.#follow && this.#chat.options.thread?.autoScroll !== false) log.scrollTop = log.scrollHeight;
   }
-}
 
-/**
- * @param {{greeting?: string, prompts?: {label: string, prompt: string | any[]}[]}} startScreen
- * @param {Record<string, string>} labels
- * @param {Conversation} conversation
- */
-function startScreenNode({ greeting, prompts = [] }, labels, conversation) {
-  const buttons = prompts.map(({ label, prompt }) => {
-    const message = typeof prompt === 'string' ? { text: prompt } : { content: prompt };
-    const onclick = () => conversation.submit(message);
-    return h('li', {}, h('button', { type: 'button', dir: 'auto', onclick }, label));
-  });
-  return h(
-    'section',
-    { class: 'start' },
-    icon('spark'),
-    h('h2', { dir: 'auto' }, greeting ?? labels.greeting),
-    buttons.length > 0 && h('ul', { 'aria-label': labels.prompts }, ...buttons),
-  );
-}
+  #frame() {
+    const { options, labels, history, status, note, said, notices } = this.#chat;
+    const { theme, frameTitle, disclaimer } = options;
+    const frame = {
+      class: 'chat',
+      'aria-label': frameTitle,
+      'data-theme': theme?.colorScheme ?? theme,
+      hidden: !this.#isReady,
+    };
+    // Not live itself: a screen reader hears whole answers, from the announcer, and not each word.
+    const log = { class: 'log', role: 'log', 'aria-live': 'off', 'aria-label': labels.conversation, tabindex: 0 };
+    return h('section', frame,
+      h('div.main', { inert: history.isOpen },
+        this.#header(),
+        h('div.stage',
+          h('div', log,
+            h('div.column',
+              this.#start(),
+              h('div.items', { 'data-keep': true }),
+              h('p.note', { hidden: !note }, note),
+              h('p.status', { hidden: status === null },
+                h('span.dots', h('i'), h('i'), h('i')),
+                h('span', status)),
+              h('div.notices', notices.map((notice) => this.#notice(notice))))),
+          iconButton('arrow-down', labels.latest, () => this.follow(), { class: 'latest', hidden: this.#atEnd }),
+          h('p.unseen', { role: 'status' }, said)),
+        h('div.bottom',
+          this.#composer(),
+          disclaimer && h('p.disclaimer', { 'data-strong': disclaimer.highContrast }, disclaimer.text))),
+      history.node());
+  }
 
-/** The locale if the browser can format for it, else undefined: the browser's own.
- * @param {string | undefined} locale */
-function knownLocale(locale) {
-  try {
-    return Intl.getCanonicalLocales(locale)[0];
-  } catch {
-    return undefined;
+  #header() {
+    const { options, labels, thread, history } = this.#chat;
+    const { enabled = true, title = {}, leftAction, rightAction } = options.header ?? {};
+    const own = (action) => action && iconButton(action.icon, action.icon.replaceAll('-', ' '), action.onClick);
+    const text = title.enabled !== false && (title.text ?? thread.title);
+    const earlier = { class: 'earlier', hidden: options.history?.enabled === false };
+    return h('header.top', { hidden: !enabled },
+      own(leftAction),
+      iconButton('history', labels.history, () => history.show(), earlier),
+      h('h2.thread-title', { hidden: !text }, text),
+      iconButton('compose', labels.newThread, () => this.#chat.switchTo(null)),
+      own(rightAction));
+  }
+
+  #start() {
+    const { options, labels, thread, busy } = this.#chat;
+    const { greeting = labels.greeting, prompts = [] } = options.startScreen ?? {};
+    const begun = thread.id || thread.items.size || busy === 'loading';
+    const prompt = ({ label, prompt: what, icon: sign }) => {
+      const onclick = () => this.#chat.submit(typeof what === 'string' ? { text: what } : { content: what });
+      return h('li', button({ dir: 'auto', onclick }, sign && icon(sign), label));
+    };
+    return h('section.start', { hidden: Boolean(begun) },
+      icon('sparkle'),
+      h('h2', greeting),
+      h('ul', { 'aria-label': labels.prompts, hidden: !prompts.length }, prompts.map(prompt)));
+  }
+
+  #notice({ message, title, level, retry, signIn }) {
+    const { labels } = this.#chat;
+    return h('div', { class: `notice ${level}`, role: level === 'danger' ? 'alert' : 'status' },
+      title && h('strong', title),
+      h('p', message),
+      signIn && h('a', { class: 'pill primary', href: signIn, target: '_blank' }, labels.signIn),
+      retry && button({ class: 'pill', onclick: retry }, labels.retry));
+  }
+
+  #composer() {
+    const chat = this.#chat;
+    const { labels, options, thread, busy, files } = chat;
+    const { placeholder = labels.placeholder, attachments = {} } = options.composer ?? {};
+    const disabled = thread.status.type !== 'active';
+    const cannot = Boolean(busy) || disabled || files.areBusy || !this.text.trim();
+    const stoppable = busy === 'stoppable';
+    const picker = {
+      type: 'file',
+      multiple: true,
+      hidden: true,
+      accept: Object.entries(attachments.accept ?? {}).flat(2).join(),
+      onchange: ({ target }) => {
+        files.add(target.files);
+        target.value = '';
+      },
+    };
+    const field = {
+      rows: 1,
+      disabled,
+      enterkeyhint: 'send',
+      'aria-label': labels.compose,
+      placeholder: disabled ? thread.status.reason || labels.closed : placeholder,
+      // An empty field's own direction would be left to right, whatever the placeholder's language.
+      dir: this.text ? 'auto' : null,
+      oninput: () => this.render(),
+      onkeydown: (event) => {
+        // While an input method composes, Enter chooses a word; Safari says so by code 229 only.
+        if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+        event.preventDefault();
+        event.target.form.requestSubmit();
+      },
+    };
+    const submit = () => {
+      if (cannot) return;
+      const message = { ...chat.draft, text: this.text, attachments: files.attachments };
+      chat.draft = {};
+      this.text = '';
+      files.clear();
+      chat.submit(message);
+    };
+    const attach = { hidden: !attachments.enabled, disabled };
+    return form('composer', submit,
+      files.node(),
+      h('div.line',
+        iconButton('clip', labels.attach, () => this.#find('.line [type=file]').click(), attach),
+        h('input', picker),
+        h('textarea', field),
+        iconButton('arrow-up', labels.send, null, { class: 'send', type: 'submit', disabled: cannot, hidden: stoppable }),
+        iconButton('stop', labels.stop, () => chat.stop(), { class: 'send', hidden: !stoppable })));
   }
 }
