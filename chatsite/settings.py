@@ -151,6 +151,11 @@ LOCALE_PATHS = [BASE_DIR / "locale"]
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
+# Compressed by collectstatic, so that a server needs no proxy for it.
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "servestatic.storage.CompressedStaticFilesStorage"},
+}
 # What visitors upload. There is no MEDIA_URL: only their owner gets them, from a view.
 MEDIA_ROOT = VAR_DIR / "media"
 
@@ -216,6 +221,13 @@ ANOSYS_RESOLVER_URL = env.text(
     "ANOSYS_RESOLVER_URL", "https://console.anosys.ai/api/resolveapikeys"
 )
 ANOSYS_INGESTION_URL = env.text("ANOSYS_INGESTION_URL")
+OTEL_EXPORTER_OTLP_ENDPOINT = env.text("OTEL_EXPORTER_OTLP_ENDPOINT")
+OTEL_EXPORTER_OTLP_HEADERS = env.text("OTEL_EXPORTER_OTLP_HEADERS")
+OBSERVABILITY_OTLP_CONTENT = env.flag("OBSERVABILITY_OTLP_CONTENT")
+OBSERVABILITY_WEBHOOK_URL = env.text("OBSERVABILITY_WEBHOOK_URL")
+OBSERVABILITY_WEBHOOK_SECRET = env.text("OBSERVABILITY_WEBHOOK_SECRET")
+OBSERVABILITY_METRICS = env.flag("OBSERVABILITY_METRICS")
+OBSERVABILITY_METRICS_TOKEN = env.text("OBSERVABILITY_METRICS_TOKEN")
 
 # Last: which hosts a page may load from depends on the chat's element.
 _element = Conf(chatkit_client=CHATKIT_CLIENT, chatkit_domain_key=CHATKIT_DOMAIN_KEY)

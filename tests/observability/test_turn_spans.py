@@ -121,12 +121,13 @@ async def test_an_answer_that_can_not_be_kept_is_a_failure_and_not_the_visitors_
     answer = await alice.say("Hello")
     assert answer.errors
     assert b"disk full" not in answer.body
+    turn = await Turn.objects.aget()
     for _ in range(200):
-        turn = await Turn.objects.aget()
         if turn.status != Turn.Status.RUNNING:
             break
         gc.collect()
         await asyncio.sleep(0.05)
+        await turn.arefresh_from_db()
     assert (turn.status, turn.error_code) == (Turn.Status.FAILED, "OperationalError")
 
 
