@@ -17,7 +17,7 @@ export DJANGO_DEBUG
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo run test test-postgres lint lock clean FORCE
+.PHONY: help install demo run test test-postgres screenshots lint lock clean FORCE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,10 @@ test: $(STAMP) ## Run the tests on SQLite; ARGS="-k name" goes to pytest
 
 test-postgres: $(STAMP) ## Run the tests on a temporary PostgreSQL cluster
 	$(BIN)/python -m tests.postgres -- $(BIN)/python -m pytest $(ARGS)
+
+screenshots: $(STAMP) ## Take pictures of the pages into var/screenshots, README's into docs/images
+	DATABASE_URL= $(BIN)/python -m pytest tests/browser/test_screenshots.py
+	cp var/screenshots/chat.png var/screenshots/turn.png docs/images/
 
 # Production's settings, as `check --deploy` wants them; the key lives as long as the command.
 lint: export DATABASE_URL := sqlite://:memory:
