@@ -56,13 +56,15 @@ SLOW_SECONDS = 3.0
 LONG_WORDS = 3000
 
 _TIME_ZONES = {
-    "berlin": "Europe/Berlin",
-    "london": "Europe/London",
-    "new york": "America/New_York",
-    "tokio": "Asia/Tokyo",
-    "tokyo": "Asia/Tokyo",
+    "berl[ií]n|ベルリン|برلين": "Europe/Berlin",
+    "lond(on|res)|ロンドン|لندن": "Europe/London",
+    "(new|nueva|nova) york|ニューヨーク|نيويورك": "America/New_York",
+    "t[oó](ky|ki|qui)o|東京|طوكيو": "Asia/Tokyo",
 }
-_ASKS_TIME = re.compile(r"\b(time|clock|date|uhr|uhrzeit|spät|datum)\b", re.IGNORECASE)
+_ASKS_TIME = re.compile(
+    r"\b(time|clock|date|uhr|uhrzeit|spät|datum|heure|horas?|fecha)\b|何時|時刻|日付|الساعة|التاريخ",
+    re.IGNORECASE,
+)
 
 
 class DemoModelError(Exception):
@@ -259,12 +261,13 @@ def _decide(
 
 def _time_zone(prompt: str) -> str:
     asked = prompt.lower()
-    return next((zone for city, zone in _TIME_ZONES.items() if city in asked), "UTC")
+    return next((zone for city, zone in _TIME_ZONES.items() if re.search(city, asked)), "UTC")
 
 
 def _text(prompt: str, tool_result: str | None) -> str:
     if "/long" in prompt:
-        return " ".join(f"{_('word')} {number}" for number in range(1, LONG_WORDS // 2))
+        word = _("word")
+        return " ".join(f"{word} {number}" for number in range(1, LONG_WORDS // 2))
     if tool_result is not None:
         return _("I looked at the clock. It says: %(time)s") % {"time": tool_result}
     return _(

@@ -20,6 +20,7 @@ from django.utils.translation import gettext as _
 
 from .conf import conf
 from .labels import labels
+from .locales import supported
 from .options import (
     NAMES,
     OptionError,
@@ -58,7 +59,7 @@ def page_context(
     }
     if config.client != "builtin":
         data["scriptUrl"] = config.script_url
-    with translation.override(locale):
+    with translation.override(supported(locale) or translation.get_language()):
         words = {"chat": _("Chat"), "close": _("Close"), "script": _("This chat needs JavaScript.")}
         direction = "rtl" if translation.get_language_bidi() else "ltr"
         if config.client != "openai":

@@ -33,7 +33,6 @@ from chatkit.types import (
     UserMessageItem,
     UserMessageTagContent,
 )
-from django.conf import settings
 from django.utils.module_loading import import_string
 from openai.types.responses import ResponseInputContentParam, ResponseInputTextParam
 
@@ -45,6 +44,7 @@ from .assistant import build_agent
 from .attachments import DjangoAttachmentStore, as_model_input, left_out, newest_that_fit
 from .conf import conf
 from .context import RequestContext
+from .locales import language_instruction
 from .store import FAKE_ITEM_ID, DjangoStore, full_length_id
 from .transcription import transcribe
 
@@ -154,15 +154,13 @@ def title_from(prompt: str) -> str | None:
 
 
 def language_note(locale: str) -> TResponseInputItem:
-    """Tells the model the user's language, in words of LANGUAGES, never of a user."""
-    name = dict(settings.LANGUAGES).get(locale, locale)
+    """Tells the model the user's language, in words of the catalogs, never of a user.
+
+    A message and not part of the instructions, so that a site's own agents are told too.
+    """
     return cast(
         "TResponseInputItem",
-        {
-            "type": "message",
-            "role": "developer",
-            "content": f"The user's language is {name} ({locale}). Answer in it.",
-        },
+        {"type": "message", "role": "developer", "content": language_instruction(locale)},
     )
 
 

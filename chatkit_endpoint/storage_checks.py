@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.files.storage import FileSystemStorage, InvalidStorageError
+from django.utils.translation import gettext as _
 
 from .conf import conf
 from .files import storage
@@ -23,9 +24,9 @@ def check_attachment_storage(**kwargs: Any) -> list[CheckMessage]:
     except InvalidStorageError:
         return [
             Error(
-                f"CHATKIT_ATTACHMENT_STORAGE is {conf().chatkit_attachment_storage!r}, which "
-                "can't be had from STORAGES.",
-                hint="Name an alias of STORAGES.",
+                _("CHATKIT_ATTACHMENT_STORAGE is '%(alias)s', which can't be had from STORAGES.")
+                % {"alias": conf().chatkit_attachment_storage},
+                hint=_("Name an alias of STORAGES."),
                 id="chatkit_endpoint.E008",
             )
         ]
@@ -37,10 +38,14 @@ def check_attachment_storage(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "What visitors upload to the chat lies under MEDIA_ROOT, and MEDIA_URL is set: whoever "
-            "knows a file's address may get it.",
-            hint="Add a storage with a folder of its own to STORAGES, and name it in "
-            "CHATKIT_ATTACHMENT_STORAGE. The chat serves files to their owners by a view.",
+            _(
+                "What visitors upload to the chat lies under MEDIA_ROOT, and MEDIA_URL is set: "
+                "whoever knows a file's address may get it."
+            ),
+            hint=_(
+                "Add a storage with a folder of its own to STORAGES, and name it in "
+                "CHATKIT_ATTACHMENT_STORAGE. The chat serves files to their owners by a view."
+            ),
             id="chatkit_endpoint.W004",
         )
     ]

@@ -42,10 +42,12 @@ class NothingStreamed(Exception):
 
 
 class TurnTooLong(Exception):
-    """The turn took longer than CHATKIT_TURN_TIMEOUT."""
+    """The turn took longer than CHATKIT_TURN_TIMEOUT. Its text is for the visitor."""
 
-    def __str__(self) -> str:
-        return gettext("The answer took too long, so it was stopped.")
+    def __init__(self, locale: str) -> None:
+        # Now: the response, which shows it, has the page's language and not the turn's.
+        with translation.override(locale):
+            super().__init__(gettext("The answer took too long, so it was stopped."))
 
 
 class OwnedStream:
@@ -129,7 +131,7 @@ class OwnedStream:
         turn = self._context.turn
         if self._task.cancelling() or (turn is not None and turn.has_ended):
             return
-        self._failure = TurnTooLong()
+        self._failure = TurnTooLong(self._context.locale)
         if turn is not None:
             turn.abort("timeout", str(self._failure))
         self._task.cancel()

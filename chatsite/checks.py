@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from django.core.checks import CheckMessage, Info, register
+from django.utils.translation import gettext as _
 
 
 @register("chatsite")
@@ -14,8 +15,8 @@ def check_defaults(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Info(
-            "DATABASE_URL is not set: everything is kept in an SQLite file under var/.",
-            hint="Enough for one process. For more, set it to a PostgreSQL address.",
+            _("DATABASE_URL is not set: everything is kept in an SQLite file under var/."),
+            hint=_("Enough for one process. For more, set it to a PostgreSQL address."),
             id="chatsite.I001",
         )
     ]
