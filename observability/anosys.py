@@ -9,31 +9,34 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from django.utils.crypto import salted_hmac
-
 from .conf import conf
-from .http_client import Answer, BoundedClient, TransportError, retry_after_seconds
-from .models import ClientEvent, Message, Turn
-from .outbox import backoff_seconds
+from .destinations import (
+    PURGED,
+    REQUEST_SECONDS,
+    USER_AGENT,
+    Destination,
+    Outcome,
+    Verdict,
+    pseudonym,
+    told_event,
+    told_turn,
+)
+from .http_client import Answer, BoundedClient, TransportError, is_address, retry_after_seconds
+from .models import ClientEvent, Delivery, Message, Turn
+from .outbox import ANOSYS, backoff_seconds
 
 logger = logging.getLogger(__name__)
 
 MESSAGES_AT_MOST = 200
 FIRST_MESSAGE_SLOT = 10
-REQUEST_SECONDS = 10.0
-"""For one request as a whole. Well below the outbox' lease."""
 ADDRESS_SECONDS = 24 * 60 * 60.0
 """How long an address is used before the resolver is asked again."""
-ADDRESS_LENGTH = 2048
 COMPLAINT_SECONDS = 60 * 60.0
 """A wrong key is said so often, not with every delivery that waits for a right one."""
-USER_AGENT = "django-chatkit-observability"
 
 _RETRIED = frozenset({408, 425, 429})
 _ADDRESS_DOUBTED = frozenset({401, 403, 404, 410})
@@ -108,13 +111,6 @@ def action_payload(event: ClientEvent) -> dict[str, object]:
     }
 
 
-def pseudonym(owner_key: str) -> str:
-    """A stable name for an owner that tells nothing about them; empty where there is none."""
-    if not owner_key:
-        return ""
-    return salted_hmac("observability.anosys.owner", owner_key, algorithm="sha256").hexdigest()[:32]
-
-
 def _conversation_until(turn: Turn) -> list[Message]:
     """The newest messages of the thread as it stood with this turn, oldest first.
 
@@ -133,24 +129,6 @@ def _ms(moment: datetime) -> int:
 
 
 # -- the client ----------------------------------------------------------------------------------
-
-
-class Verdict(Enum):
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    """Not now: the collector, or the way to it, is at fault."""
-    FINAL = "final"
-    """Never: the event is at fault."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one event: ``retry_after`` in seconds, ``error`` without anybody's text."""
-
-    verdict: Verdict
-    status: int | None = None
-    retry_after: float | None = None
-    error: str = ""
 
 
 class AnosysClient:
@@ -259,19 +237,6 @@ class AnosysClient:
             logger.warning("Deliveries to Anosys wait: %s.", problem)
 
 
-def is_address(value: Any) -> bool:
-    """Whether this is something to send to: an http(s) URL with a host. Nothing else ever is."""
-    if not isinstance(value, str) or len(value) > ADDRESS_LENGTH:
-        return False
-    if not value.isascii() or not value.isprintable() or " " in value:
-        return False
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
 def _address_in(answer: Answer) -> Any:
     """What the resolver names: ``apiUrl``, in older answers ``url``. The rest is not looked at."""
     if not 200 <= answer.status < 300:
@@ -281,3 +246,41 @@ def _address_in(answer: Answer) -> Any:
     except (ValueError, RecursionError):
         return None
     return (found.get("apiUrl") or found.get("url")) if isinstance(found, dict) else None
+
+
+# -- the destination -----------------------------------------------------------------------------
+
+
+class Anosys(Destination):
+    """Turns and user actions, on their way to Anosys."""
+
+    name = ANOSYS
+
+    def __init__(self) -> None:
+        self._client = AnosysClient()
+
+    @staticmethod
+    def is_enabled() -> bool:
+        settings = conf()
+        return bool(settings.anosys_api_key or settings.anosys_ingestion_url)
+
+    def is_ready(self) -> bool:
+        return self._client.is_ready()
+
+    def send(self, delivery: Delivery) -> Outcome:
+        payload = _payload(delivery)
+        return PURGED if payload is None else self._client.send(payload)
+
+    def cut_off(self, tick: float) -> None:
+        self._client.cut_off(tick)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _payload(delivery: Delivery) -> dict[str, object] | None:
+    if delivery.kind == Delivery.Kind.ACTION:
+        event = told_event(delivery)
+        return action_payload(event) if event is not None else None
+    turn = told_turn(delivery)
+    return turn_payload(turn) if turn is not None else None

@@ -7,37 +7,86 @@ from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
+from django.utils.translation import gettext as _
 
+from . import destinations, otlp
 from .conf import conf
+from .http_client import is_address
 
 
 @register("observability")
 def check_forwarding(**kwargs: Any) -> list[CheckMessage]:
     settings = conf()
     messages: list[CheckMessage] = []
-    if not settings.anosys_api_key and not settings.anosys_ingestion_url:
+    if not destinations.enabled():
         messages.append(
             Info(
-                "ANOSYS_API_KEY is not set: turns are recorded here and forwarded to nobody.",
-                hint="Set it to the key of an Anosys pixel of the type Agentic AI.",
+                _("ANOSYS_API_KEY is not set: turns are recorded here and forwarded to nobody."),
+                hint=_("Set it to the key of an Anosys pixel of the type Agentic AI."),
                 id="observability.I001",
             )
         )
-    for name in ("anosys_resolver_url", "anosys_ingestion_url"):
-        url = urlsplit(getattr(settings, name))
-        if not url.geturl():
-            continue
-        local = url.hostname in {"127.0.0.1", "localhost", "::1"}
-        if url.scheme not in {"https", "http"} or (url.scheme == "http" and not local):
+    for name in ("anosys_resolver_url", "anosys_ingestion_url", "observability_webhook_url"):
+        url = getattr(settings, name)
+        if url and not _is_private(url):
             # Without the value: the ingestion URL is a credential.
             messages.append(
                 Error(
-                    f"{name.upper()} is not an https address.",
-                    hint="Conversations go there: only https, or http to this very machine.",
+                    _("%(name)s is not an https address.") % {"name": name.upper()},
+                    hint=_("Conversations go there: only https, or http to this very machine."),
                     id="observability.E001",
                 )
             )
+    if settings.observability_webhook_url and not settings.observability_webhook_secret:
+        messages.append(
+            Error(
+                _("OBSERVABILITY_WEBHOOK_URL is set without OBSERVABILITY_WEBHOOK_SECRET."),
+                hint=_("Nothing is posted unsigned: set a long random secret."),
+                id="observability.E002",
+            )
+        )
     return messages
+
+
+@register("observability")
+def check_opentelemetry(**kwargs: Any) -> list[CheckMessage]:
+    endpoint = conf().otel_exporter_otlp_endpoint
+    messages: list[CheckMessage] = []
+    if not endpoint:
+        return messages
+    if not is_address(endpoint):
+        messages.append(
+            Error(
+                _("OTEL_EXPORTER_OTLP_ENDPOINT is not an http or https address."),
+                hint=_("Without /v1/traces, such as https://collector.example:4318"),
+                id="observability.E003",
+            )
+        )
+    elif not _is_private(endpoint):
+        messages.append(
+            Warning(
+                _("OTEL_EXPORTER_OTLP_ENDPOINT is plain http to another machine."),
+                hint=_("Use https, unless nobody else can listen on the way."),
+                id="observability.W002",
+            )
+        )
+    if not otlp.is_installed():
+        messages.append(
+            Error(
+                _("OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry’s packages are missing."),
+                hint=_("Install django-chatkit-observability[otel]; until then, turns wait."),
+                id="observability.E004",
+            )
+        )
+    return messages
+
+
+def _is_private(address: str) -> bool:
+    """Whether nobody can listen on the way there."""
+    url = urlsplit(address)
+    return url.scheme == "https" or (
+        url.scheme == "http" and url.hostname in {"127.0.0.1", "localhost", "::1"}
+    )
 
 
 @register(Tags.database)
@@ -45,8 +94,9 @@ def check_database(databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """SQLite must begin its transactions IMMEDIATE, or workers fail with "database is locked"."""
     return [
         Warning(
-            f"The database {alias!r} is SQLite without immediate transactions.",
-            hint='Set OPTIONS["transaction_mode"] = "IMMEDIATE" for it in DATABASES.',
+            _("The database '%(alias)s' is SQLite without immediate transactions.")
+            % {"alias": alias},
+            hint=_('Set OPTIONS["transaction_mode"] = "IMMEDIATE" for it in DATABASES.'),
             id="observability.W001",
         )
         for alias in databases or ()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
+import traceback
 import uuid
 from collections import Counter
 from collections.abc import Callable
 
 from . import outbox
-from .anosys import AnosysClient, Verdict, action_payload, turn_payload
-from .models import ClientEvent, Delivery, Turn
+from .destinations import Destination, Outcome, Verdict, registry
+from .models import Delivery
+
+logger = logging.getLogger(__name__)
 
 BATCH = 20
 LEASE_MARGIN_SECONDS = 15.0
@@ -24,7 +28,7 @@ class Courier:
         self.outcomes: Counter[Delivery.State] = Counter()
         """How the attempts of this courier ended; ``PENDING`` are those to be tried again."""
         self._between = between
-        self._clients: dict[str, AnosysClient] = {}
+        self._clients: dict[str, Destination] = {}
         self._token: uuid.UUID | None = None
         self._stop_tick: float | None = None
 
@@ -52,7 +56,7 @@ class Courier:
         self._clients.clear()
         self._release()
 
-    def _deliver_batch(self, destination: str, client: AnosysClient) -> int:
+    def _deliver_batch(self, destination: str, client: Destination) -> int:
         last_tick = time.monotonic() + outbox.LEASE_SECONDS - LEASE_MARGIN_SECONDS
         tried = 0
         for delivery in outbox.claim(BATCH, destination):
@@ -69,13 +73,12 @@ class Courier:
         self._token = None
         return tried
 
-    def _send(self, delivery: Delivery, client: AnosysClient) -> Delivery.State | None:
-        payload = _payload(delivery)
-        if payload is None:
+    def _send(self, delivery: Delivery, client: Destination) -> Delivery.State | None:
+        outcome = _outcome(delivery, client)
+        if outcome.verdict is Verdict.PURGED:
             return outbox.purged(delivery)
-        outcome = client.send(payload)
         if outcome.verdict is Verdict.DELIVERED:
-            return outbox.delivered(delivery, status=outcome.status)
+            return outbox.delivered(delivery, status=outcome.status, error=outcome.error)
         if outcome.verdict is Verdict.FINAL:
             return outbox.dead(delivery, status=outcome.status, error=outcome.error)
         return outbox.retry(
@@ -85,9 +88,9 @@ class Courier:
             retry_after=outcome.retry_after,
         )
 
-    def _client(self, destination: str) -> AnosysClient:
+    def _client(self, destination: str) -> Destination:
         if destination not in self._clients:
-            client = self._clients[destination] = AnosysClient()
+            client = self._clients[destination] = registry()[destination]()
             if self._stop_tick is not None:
                 client.cut_off(self._stop_tick)
         return self._clients[destination]
@@ -103,13 +106,12 @@ class Courier:
             self._token = None
 
 
-def _payload(delivery: Delivery) -> dict[str, object] | None:
-    """What the delivery tells; None where that is gone.
-
-    Looked up now and not with the claim: what was purged meanwhile must not go out.
-    """
-    if delivery.kind == Delivery.Kind.ACTION:
-        event = ClientEvent.objects.filter(deliveries=delivery).first()
-        return action_payload(event) if event is not None else None
-    turn = Turn.objects.with_text().filter(deliveries=delivery).first()
-    return turn_payload(turn) if turn is not None else None
+def _outcome(delivery: Delivery, client: Destination) -> Outcome:
+    """What became of it. One that can't be put into words must not hold up those behind it."""
+    try:
+        return client.send(delivery)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Where and what kind of failure: the text of an exception may quote anything.
+        kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+        logger.error("A delivery can't be told to %s: %s\n%s", client.name, kind, where)
+        return Outcome(verdict=Verdict.RETRY, error=kind)

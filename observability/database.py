@@ -40,5 +40,5 @@ async def run_in_database(work: Callable[P, T], *args: P.args, **kwargs: P.kwarg
 
 
 def storable(text: str) -> str:
-    """The text as every database takes it: PostgreSQL refuses NUL."""
-    return text.replace("\x00", "\ufffd")
+    """The text as every database takes it: PostgreSQL refuses NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from django.utils import timezone
@@ -27,7 +28,8 @@ CONNECT_SECONDS = 3.0
 KEEP_ALIVE_SECONDS = 30.0
 BODY_BYTES = 64 * 1024
 UNWANTED_BODY_SECONDS = 1.0
-"""An answer's body is read only to keep the connection; past this, a new one is cheaper."""
+"""A post's answer has a body that hardly anybody needs; past this, a new connection is cheaper."""
+ADDRESS_LENGTH = 2048
 
 
 class TransportError(Exception):
@@ -62,7 +64,10 @@ class BoundedClient:
         )
 
     def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send, and read the status. Redirects are answers like others. Raises TransportError."""
+        """Send, and read the status. Redirects are answers like others. Raises TransportError.
+
+        The answer's body is there only if it came at once, and whole.
+        """
         return self._run("POST", url, content, headers, body_wanted=False)
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
@@ -123,13 +128,13 @@ class BoundedClient:
                     raise TransportError("BodyTooLarge")
             return bytes(body)
         # The status is had, and that is the answer; leaving early closes the connection.
-        size = 0
         with suppress(TimeoutError, httpx.HTTPError):
             async with asyncio.timeout(UNWANTED_BODY_SECONDS):
                 async for part in response.aiter_raw():
-                    size += len(part)
-                    if size > BODY_BYTES:
-                        break
+                    body += part
+                    if len(body) > BODY_BYTES:
+                        return b""
+            return bytes(body)
         return b""
 
     async def _end(self) -> None:
@@ -197,3 +202,16 @@ def retry_after_seconds(answer: Answer) -> float | None:
         return None
     seconds = (moment - timezone.now()).total_seconds()
     return seconds if seconds > 0 else None
+
+
+def is_address(value: Any) -> bool:
+    """Whether this is something to send to: an http(s) URL with a host. Nothing else ever is."""
+    if not isinstance(value, str) or len(value) > ADDRESS_LENGTH:
+        return False
+    if not value.isascii() or not value.isprintable() or " " in value:
+        return False
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -19,7 +19,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from .conf import conf
+from . import destinations
 from .models import ClientEvent, Delivery, DeliveryQuerySet, Turn
 
 ANOSYS = "anosys"
@@ -44,32 +44,30 @@ _NEW: dict[str, Any] = {
 
 def enabled_destinations() -> list[str]:
     """The destinations that the settings switch on."""
-    settings = conf()
-    return [ANOSYS] if settings.anosys_api_key or settings.anosys_ingestion_url else []
+    return destinations.enabled()
 
 
 def enqueue_turn(turn: Turn) -> None:
-    """Make the turn's delivery to each enabled destination, and wake the worker on commit.
+    """Make the turn's delivery to each destination that is enabled and takes turns, and wake the
+    worker on commit.
 
     To be called in the transaction that settles the turn. A delivery that is there already, since
     the turn was swept and settled late after all, starts anew; who is sending it loses the lease.
     """
-    _enqueue(event_id=turn.trace_id, kind=Delivery.Kind.TURN, turn=turn)
+    _enqueue(Delivery.Kind.TURN, event_id=turn.trace_id, turn=turn)
 
 
 def enqueue_action(event: ClientEvent) -> None:
     """The same for what a visitor did; to be called in the transaction that keeps it."""
-    _enqueue(
-        event_id=event.event_id, kind=Delivery.Kind.ACTION, turn=event.turn, client_event=event
-    )
+    _enqueue(Delivery.Kind.ACTION, event_id=event.event_id, turn=event.turn, client_event=event)
 
 
-def _enqueue(**tells: Any) -> None:
-    destinations = enabled_destinations()
-    if not destinations:
+def _enqueue(kind: Delivery.Kind, **tells: Any) -> None:
+    names = destinations.enabled(kind)
+    if not names:
         return
     Delivery.objects.bulk_create(
-        [Delivery(destination=destination, **tells, **_NEW) for destination in destinations],
+        [Delivery(destination=name, kind=kind, **tells, **_NEW) for name in names],
         update_conflicts=True,
         unique_fields=("destination", "event_id"),
         update_fields=("turn", "client_event", "created_at", "available_at", *_NEW),
@@ -106,9 +104,13 @@ def claim(limit: int, destination: str = ANOSYS) -> list[Delivery]:
     return list(Delivery.objects.leased_by(token).order_by("available_at", "pk"))
 
 
-def delivered(delivery: Delivery, *, status: int | None = None) -> Delivery.State | None:
-    """The collector has it. Returns the new state, or None if the lease was lost meanwhile."""
-    return _settle(delivery, Delivery.State.DELIVERED, status=status)
+def delivered(
+    delivery: Delivery, *, status: int | None = None, error: str = ""
+) -> Delivery.State | None:
+    """The collector has it, or all but what ``error`` says. Returns the new state, or None if the
+    lease was lost meanwhile.
+    """
+    return _settle(delivery, Delivery.State.DELIVERED, status=status, error=error)
 
 
 def dead(

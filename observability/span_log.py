@@ -17,6 +17,7 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .database import storable
 from .redactor import redacted
 
 SPANS_AT_MOST = 500
@@ -130,7 +131,7 @@ class SpanLog:
             "id": span.id,
             "parent_id": span.parent_id,
             "kind": span.kind.value,
-            "name": span.name,
+            "name": storable(span.name),
             "start_ms": round(start_ms, 1),
             "duration_ms": round(end_ms - start_ms, 1),
         }
@@ -162,4 +163,6 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def _redacted(value: Any) -> Any:
-    return redacted(value) if isinstance(value, str) else value
+    if isinstance(value, list):
+        return [_redacted(each) for each in value]
+    return storable(redacted(value)) if isinstance(value, str) else value

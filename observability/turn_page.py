@@ -193,7 +193,7 @@ def ratings(turn: Turn) -> list[dict[str, str]]:
 def since(turn: Turn, event: ClientEvent) -> str:
     """When the browser's clock had it, from the turn's start on."""
     ms = (event.occurred_at - turn.started_at).total_seconds() * 1000
-    return f"{'+' if ms >= 0 else '−'}{milliseconds(abs(ms))}"
+    return f"{'+' if ms >= 0 else '-'}{milliseconds(abs(ms))}"
 
 
 def data_of(event: ClientEvent) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from . import prometheus
 from .api import views
 
 read_api = [
@@ -24,6 +25,7 @@ read_api = [
 
 urlpatterns = [
     *read_api,
+    path("metrics", prometheus.metrics, name="observability-prometheus-metrics"),
     path(
         "observability/api/schema/",
         views.Schema.as_view(patterns=read_api),

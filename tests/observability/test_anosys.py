@@ -14,7 +14,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from observability import anosys
-from observability.anosys import AnosysClient, Outcome, Verdict, is_address, turn_payload
+from observability.anosys import AnosysClient, turn_payload
+from observability.destinations import Outcome, Verdict
+from observability.http_client import is_address
 from observability.models import Turn
 from tests.observability.helpers import STARTED, add_message, make_turn
 from tests.standins.anosys import AnosysStandin, Answer, anosys_standin

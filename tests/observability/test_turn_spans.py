@@ -18,6 +18,7 @@ from observability.models import Turn, TurnSpans
 from observability.retention import purge_text
 from observability.span_log import ROOT, SPANS_AT_MOST, TEXT_CHARS, Kind, SpanLog, describe, shorten
 from tests.chatkit_endpoint.visitors import Visitor, user_of
+from tests.factories import make_turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -150,8 +151,6 @@ async def test_the_spans_of_a_failure_are_always_kept(settings: Any) -> None:
 
 
 def test_purged_text_takes_the_spans_along(db: None) -> None:
-    from tests.factories import make_turn
-
     turn, other = make_turn(), make_turn()
     for each in (turn, other):
         TurnSpans.objects.create(turn=each, spans=[])
@@ -189,6 +188,21 @@ def test_texts_are_cut_and_what_is_unfinished_is_said() -> None:
     assert told["attributes"]["unfinished"] is True
     assert told["attributes"]["input"].endswith(f"… (+{2 * TEXT_CHARS})")
     assert told["duration_ms"] <= 50
+
+
+@pytest.mark.django_db
+def test_what_no_database_takes_is_kept_as_a_sign_of_it() -> None:
+    log = SpanLog()
+    span = log.begin(Kind.TOOL, "a\x00b")
+    span.attributes = {"output": "c\x00\ud800d", "tools": ["e\x00"]}
+    span.error = {"message": "\udfff\x00"}
+    told = log.export(operation="threads.create", total_ms=1, is_error=False)
+    turn = make_turn()
+    TurnSpans.objects.create(turn=turn, spans=told)
+    kept = TurnSpans.objects.get(turn=turn).spans[1]
+    assert kept["name"] == "a\ufffdb"
+    assert kept["attributes"]["output"].startswith("c\ufffd")
+    assert kept["attributes"]["tools"] == ["e\ufffd"]
 
 
 def test_a_step_that_is_passed_over_hands_its_children_to_its_parent() -> None:

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from pytest_django import Settings
 
-from observability import anosys, courier, outbox, turns, worker
+from observability import anosys, courier, destinations, outbox, turns, worker
 from observability.courier import Courier
 from observability.models import Delivery, Turn
 from observability.worker import Chore, Worker
@@ -254,7 +254,7 @@ class TestACycle:
         enqueue()
         send = anosys.AnosysClient.send
 
-        def slowly(client: anosys.AnosysClient, payload: dict[str, object]) -> anosys.Outcome:
+        def slowly(client: anosys.AnosysClient, payload: dict[str, object]) -> destinations.Outcome:
             outcome = send(client, payload)
             Delivery.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
             [taken_over] = outbox.claim(1)

@@ -1,0 +1,129 @@
+"""Where deliveries go: what every destination is to the outbox and to the courier.
+
+A new one is a class here below :class:`Destination` (or :class:`.collector.Collector`, where it is
+one address that takes posts) and its line in ``DESTINATIONS``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from typing import ClassVar
+
+from django.utils.crypto import salted_hmac
+from django.utils.module_loading import import_string
+
+from .models import ClientEvent, Delivery, Turn
+from .redaction import redact
+
+DESTINATIONS = (
+    "observability.anosys.Anosys",
+    "observability.otlp.OTLP",
+    "observability.webhook.Webhook",
+)
+"""By their paths: they stand on the outbox, which asks here."""
+
+REQUEST_SECONDS = 10.0
+"""For one request as a whole. Well below the outbox' lease."""
+USER_AGENT = "django-chatkit-observability"
+TEXT_CHARS = 100_000
+"""What leaves of each text; none that a visitor reads is as long."""
+
+
+class Verdict(Enum):
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    """Not now: the collector, or the way to it, is at fault."""
+    FINAL = "final"
+    """Never: the event is at fault."""
+    PURGED = "purged"
+    """What was to be told is gone; nothing was sent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one event: ``retry_after`` in seconds, ``error`` without anybody's text."""
+
+    verdict: Verdict
+    status: int | None = None
+    retry_after: float | None = None
+    error: str = ""
+
+
+PURGED = Outcome(verdict=Verdict.PURGED)
+
+
+class Destination(ABC):
+    """One collector. For one thread; only ``cut_off`` may be called from others."""
+
+    name: ClassVar[str]
+    """As the outbox' rows name it: never to be changed."""
+    kinds: ClassVar[frozenset[Delivery.Kind]] = frozenset(Delivery.Kind)
+    """Which deliveries are made for it."""
+
+    @staticmethod
+    @abstractmethod
+    def is_enabled() -> bool:
+        """Whether the settings switch it on."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether it makes sense to send now. Until then, deliveries wait uncounted."""
+
+    @abstractmethod
+    def send(self, delivery: Delivery) -> Outcome:
+        """Tell what the delivery tells. Never raises for what a network or a collector does.
+
+        What is told is looked up here and not with the claim: what was purged must not go out.
+        """
+
+    @abstractmethod
+    def cut_off(self, tick: float) -> None:
+        """Break off whatever waits at that ``time.monotonic()``, now and from now on."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+@cache
+def registry() -> dict[str, type[Destination]]:
+    """All destinations there are, by name."""
+    return {kind.name: kind for kind in map(import_string, DESTINATIONS)}
+
+
+def enabled(kind: Delivery.Kind | None = None) -> list[str]:
+    """The names of those that are switched on and, if a kind is given, take such deliveries."""
+    return [
+        name
+        for name, destination in registry().items()
+        if destination.is_enabled() and (kind is None or kind in destination.kinds)
+    ]
+
+
+def told_turn(delivery: Delivery) -> Turn | None:
+    """The turn that the delivery tells of; None where it or its text is gone."""
+    return Turn.objects.with_text().filter(deliveries=delivery).first()
+
+
+def told_event(delivery: Delivery) -> ClientEvent | None:
+    """The user action that the delivery tells of; None where that is gone."""
+    return ClientEvent.objects.filter(deliveries=delivery).select_related("turn").first()
+
+
+def pseudonym(owner_key: str) -> str:
+    """A stable name for an owner that tells nothing about them; empty where there is none."""
+    if not owner_key:
+        return ""
+    return salted_hmac("observability.anosys.owner", owner_key, algorithm="sha256").hexdigest()[:32]
+
+
+def outgoing(text: str) -> str:
+    """A text as it may leave: redacted, of bounded length, with a mark where something is missing,
+    and encodable, which what JSON escapes is not always.
+    """
+    text = redact(text).encode(errors="replace").decode()
+    if len(text) <= TEXT_CHARS:
+        return text
+    return f"{text[:TEXT_CHARS]}… (+{len(text) - TEXT_CHARS})"
