@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agents.testing import ScriptedModel, assistant_message, function_call
-from django.apps import apps
-from django.contrib import admin
-from django.db import connection
+from rest_framework.authtoken.models import Token
 
 from chatkit_endpoint.models import Thread
 from observability.models import Turn
@@ -81,27 +78,10 @@ async def test_any_callable_will_do(settings: Any) -> None:
 # -- CHATKIT_AUTHENTICATION_CLASSES ---------------------------------------------------------------
 
 
-@pytest.fixture
-def token_table(settings: Any, transactional_db: None) -> Iterator[Any]:
-    """Django REST framework's own token app, installed for a test."""
-    # In place, since the app looks at the settings while it is being imported.
-    settings.INSTALLED_APPS.append("rest_framework.authtoken")
-    apps.set_installed_apps(settings.INSTALLED_APPS)
-    model = apps.get_app_config("authtoken").get_model("Token")
-    with connection.schema_editor() as editor:
-        editor.create_model(model)
-    yield model
-    with connection.schema_editor() as editor:
-        editor.delete_model(model)
-    admin.site.unregister(apps.get_app_config("authtoken").get_model("TokenProxy"))
-    apps.unset_installed_apps()
-    settings.INSTALLED_APPS.remove("rest_framework.authtoken")
-
-
-async def test_a_token_of_rest_framework_needs_no_csrf(settings: Any, token_table: Any) -> None:
+async def test_a_token_of_rest_framework_needs_no_csrf(settings: Any) -> None:
     settings.CHATKIT_AUTHENTICATION_CLASSES = ["rest_framework.authentication.TokenAuthentication"]
     alice = await user_of("alice")
-    token = await token_table.objects.acreate(user=alice)
+    token = await Token.objects.acreate(user=alice)
     program = Visitor(**{"Authorization": f"Token {token.key}", "X-CSRFToken": ""})
     del program.http.cookies["csrftoken"]
     assert (await program.say("Hello")).status == 200
