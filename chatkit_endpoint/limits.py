@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, IntegrityError, transaction
-from django.db.models import DateTimeField, ExpressionWrapper
+from django.db.models import DateTimeField, ExpressionWrapper, F
 from django.db.models.functions import Greatest, Now
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
@@ -101,12 +101,12 @@ def allowances_of(
     settings = conf()
     found = []
     if rate := Rate.parse(settings.chatkit_rate_limit):
-        found.append(Allowance(_key(kind, "owner", tenant, owner_key), rate))
+        found.append(Allowance(bucket_key(kind, "owner", tenant, owner_key), rate))
     # Unknown behind a Unix socket without CHATKIT_TRUSTED_PROXIES: one bucket for all would let
     # each visitor lock out the others.
     rate, address = Rate.parse(settings.chatkit_address_rate_limit), address_of(request)
     if rate and address:
-        found.append(Allowance(_key(kind, "address", address), rate))
+        found.append(Allowance(bucket_key(kind, "address", address), rate))
     return found
 
 
@@ -118,6 +118,12 @@ def take(allowances: Iterable[Allowance]) -> None:
             is_new |= _take(key, rate)
     if is_new:
         forget()
+
+
+def give_back(allowances: Iterable[Allowance]) -> None:
+    """Put back what :func:`take` took, where it turned out not to count. Synchronous."""
+    for key, rate in allowances:
+        RateBucket.objects.filter(key=key).update(full_at=F("full_at") - rate.interval)
 
 
 def _take(key: str, rate: Rate) -> bool:
@@ -256,5 +262,6 @@ def _network(text: str) -> str:
     return str(address)
 
 
-def _key(*parts: str) -> str:
+def bucket_key(*parts: str) -> str:
+    """The key of what these words name: a keyed hash, so that none of them is kept."""
     return salted_hmac(__name__, json.dumps(parts), algorithm="sha256").hexdigest()

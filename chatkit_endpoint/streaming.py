@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
@@ -30,11 +31,19 @@ logger = logging.getLogger(__name__)
 
 MAX_UNREAD_BYTES = 4_000_000
 """A client that reads so much slower than the model writes is treated as gone."""
+MAX_UNREAD_BYTES_OF_ALL = 32_000_000
+"""What the process holds for all clients together. Beyond it, those are gone that are behind."""
+BEHIND_BYTES = 100_000
+SEND_SECONDS = 60.0
+"""A client that takes nothing for so long, though there is something to take, is gone too. So is
+one that has not taken all of the answer so long after the longest turn."""
 GRACE_SECONDS = 1.0
 """How long a turn whose answer stands complete may take to end when its client has left."""
 TURN_WAIT_SECONDS = 0.05
 
 _live: set[OwnedStream] = set()
+_made: weakref.WeakSet[OwnedStream] = weakref.WeakSet()
+"""Also those whose turn has ended, and whose client has yet to read."""
 
 
 class NothingStreamed(Exception):
@@ -50,8 +59,16 @@ class TurnTooLong(Exception):
             super().__init__(gettext("The answer took too long, so it was stopped."))
 
 
+class ReaderTooSlow(Exception):
+    """The client left too much unread; what it has not read is dropped."""
+
+
 class OwnedStream:
-    """The frames of one streaming request, made by a task that no disconnect kills in a write."""
+    """The frames of one streaming request, made by a task that no disconnect kills in a write.
+
+    Who asks is looked at when the request comes in. Whoever signs out meanwhile, or loses their
+    account, gets this answer to its end, and no other.
+    """
 
     def __init__(self, frames: AsyncIterable[bytes], context: RequestContext) -> None:
         self._frames = frames
@@ -65,8 +82,11 @@ class OwnedStream:
         # A fresh context: with the request's own, the task would keep its database connection.
         self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         _live.add(self)
+        _made.add(self)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(conf().chatkit_turn_timeout, self._time_out)
+        turn_ends_at = loop.time() + conf().chatkit_turn_timeout
+        self._timer = loop.call_at(turn_ends_at, self._time_out)
+        self._all_sent_at = turn_ends_at + SEND_SECONDS
 
     async def begin(self) -> None:
         """Wait for the first frame.
@@ -84,11 +104,18 @@ class OwnedStream:
 
     async def drain(self) -> AsyncIterator[bytes]:
         """The frames, as they come. A failure after the first of them ends as an error event."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.current_task()
         entry = self._first
         while entry is not None:
             frame, events = entry
             self._unread_bytes -= len(frame)
-            yield frame
+            deadline = min(loop.time() + SEND_SECONDS, self._all_sent_at)
+            sending = loop.call_at(deadline, self._stop_sending, reader)
+            try:
+                yield frame
+            finally:
+                sending.cancel()
             # Asked for more: this one was sent.
             self._sent_events = events
             entry = await self._queue.get()
@@ -127,6 +154,23 @@ class OwnedStream:
             turn.sent(self._sent_events)
         self._task.cancel()
 
+    def _stop_sending(self, reader: asyncio.Task[Any] | None) -> None:
+        """End the task that waits for a client to take a frame: no ASGI server does that."""
+        logger.warning("A client took nothing for too long; its connection is given up.")
+        self._drop_unread()
+        if reader is not None:
+            reader.cancel()
+
+    def _drop_unread(self) -> None:
+        self._is_unread = True
+        if self._first is None:
+            return  # It is what begin() waits for.
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._unread_bytes = 0
+        if self._task.done():
+            self._queue.put_nowait(None)
+
     def _time_out(self) -> None:
         turn = self._context.turn
         if self._task.cancelling() or (turn is not None and turn.has_ended):
@@ -160,8 +204,13 @@ class OwnedStream:
         turn = self._context.turn
         self._queue.put_nowait((frame, turn.events_seen if turn is not None else 0))
         self._unread_bytes += len(frame)
-        if self._unread_bytes > MAX_UNREAD_BYTES:
+        if self._unread_bytes > MAX_UNREAD_BYTES or (
+            self._unread_bytes > BEHIND_BYTES
+            and sum(each._unread_bytes for each in _made) > MAX_UNREAD_BYTES_OF_ALL
+        ):
             logger.warning("A client read too slowly; its turn is cancelled.")
+            self._failure = ReaderTooSlow()
+            self._drop_unread()
             self.stop()
 
 

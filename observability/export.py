@@ -46,7 +46,7 @@ COLUMNS = (
     "feedback",
 )
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
+"""What a spreadsheet takes for the beginning of a formula; some do so after spaces, too."""
 
 Row = dict[str, Any]
 
@@ -107,7 +107,7 @@ def _cells(row: Row) -> list[Any]:
 
 def _defused(value: Any) -> Any:
     """What somebody wrote must not run in the spreadsheet of who reads it."""
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+    if isinstance(value, str) and value.lstrip(" \n").startswith(FORMULA_STARTS):
         return f"'{value}"
     if hasattr(value, "isoformat"):
         return value.isoformat()

@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import update_wrapper
 from typing import Any
 
+import httpx
 import pytest
 from asgiref.testing import ApplicationCommunicator
 from chatkit.types import (
@@ -39,6 +41,7 @@ MANY = 12
 """More than a process' pool of connections holds."""
 CLOSERS = 200
 CLOSERS_AT_ONCE = 8
+PATIENCE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,9 +241,53 @@ def test_who_closes_right_after_the_last_event_has_a_completed_turn(
     assert sum(map(site.notes_of_cancellation, threads)) == 0
 
 
-# -- in this process -------------------------------------------------------------------------------
+class Held(tuple[str, ...]):
+    """Deltas of the model, which waits after the first of them until it may go on."""
 
-PATIENCE = 10.0
+    def __init__(self, _deltas: tuple[str, ...]) -> None:
+        self.may_go_on = threading.Event()
+
+    def __iter__(self) -> Iterator[str]:
+        for number, delta in enumerate(super().__iter__()):
+            assert number == 0 or self.may_go_on.wait(PATIENCE)
+            yield delta
+
+
+def test_who_signs_out_in_mid_stream_gets_this_answer_to_its_end_and_no_other(site: Site) -> None:
+    """The one was asked for by somebody who might. As in another tab: the stream has its own."""
+    words = Held(("It is ", "noon ", "in Berlin."))
+    site.openai.play = Play(text=words, calls_tool=False)
+    with ChatClient(site.server.url) as alice, ChatClient(site.server.url) as other_tab:
+        alice.sign_in("alice")
+        other_tab.http.cookies = alice.http.cookies
+        with alice.ask("What time is it?", X_Request_ID="signed-out") as stream:
+            stream.until_text()
+            headers = {"X-CSRFToken": alice.headers["X-CSRFToken"]}
+            kept = dict(alice.http.cookies)
+            assert other_tab.http.post("/accounts/logout/", headers=headers).status_code == 302
+            words.may_go_on.set()
+            stream.read()
+        assert (stream.text, stream.errors) == ("It is noon in Berlin.", [])
+        turn = site.turn("signed-out")
+        assert (turn["status"], turn["response"]) == ("completed", "It is noon in Berlin.")
+        [owner] = site.server.query("select id from auth_user where username = 'alice'")
+        assert turn["owner_key"] == f"user:{owner['id']}"
+
+        # Whose cookie is still there, like that of a thief.
+        alice.http.cookies = httpx.Cookies(kept)
+        for answer in (
+            alice.post("threads.get_by_id", {"thread_id": stream.thread_id}),
+            alice.post(
+                "threads.add_user_message",
+                {"thread_id": stream.thread_id, "input": message("And now?")},
+            ),
+        ):
+            assert answer.status_code == 401
+            assert answer.json()["error"]["code"] == "unauthenticated"
+    assert len(site.openai.bodies) == 1
+
+
+# -- in this process -------------------------------------------------------------------------------
 
 
 class Visit:
@@ -315,6 +362,7 @@ class Gate:
     """Holds up a function of the database threads until it is opened."""
 
     def __init__(self, held: Callable[..., Any]) -> None:
+        update_wrapper(self, held)  # What is called is also named.
         self._held = held
         self._open = threading.Event()
         self.is_reached = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from datetime import timedelta
 from decimal import Decimal
@@ -149,14 +150,39 @@ def test_the_export_is_what_the_list_shows(client: Client) -> None:
     assert ContentAccess.objects.filter(path__contains="/export/").count() == 3
 
 
+FORMULAS = (
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(1)",
+    "\t=1+1",
+    "\r=1+1",
+    "  =1+1",
+    "\n=1+1",
+)
+PLAIN = ("1+1=2", "a@b.example", "'quoted", "first\n=second", 'say "=1"', "")
+
+
 @pytest.mark.django_db(transaction=True)
-def test_no_cell_is_a_formula(client: Client) -> None:
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_is_a_formula(client: Client, text: str) -> None:
     client.force_login(make_operator())
-    make_turn('=HYPERLINK("https://evil.example")', "@SUM(1)", error_message="-1+2")
-    (row,) = csv.DictReader(exported(client, "csv").splitlines())
-    assert row["prompt"].startswith("'=")
-    assert row["response"].startswith("'@")
-    assert row["error_message"].startswith("'-")
+    make_turn(text, f"{text},2", error_message=f'{text}"', thread_id="=1")
+    (row,) = csv.DictReader(io.StringIO(exported(client, "csv"), newline=""))
+    assert row["prompt"] == f"'{text}"
+    assert row["response"] == f"'{text},2"
+    assert row["error_message"] == f"'{text}\""
+    assert row["thread_id"] == "'=1"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("text", PLAIN)
+def test_what_is_no_formula_comes_out_as_it_is(client: Client, text: str) -> None:
+    client.force_login(make_operator())
+    make_turn("Question", text, cost_usd=Decimal("-0.5"), ttft_ms=0, input_tokens=1234)
+    (row,) = csv.DictReader(io.StringIO(exported(client, "csv"), newline=""))
+    assert row["response"] == text
+    assert (row["cost_usd"], row["ttft_ms"], row["input_tokens"]) == ("-0.500000", "0", "1234")
 
 
 @pytest.mark.django_db(transaction=True)
