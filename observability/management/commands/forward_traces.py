@@ -1,6 +1,13 @@
 from __future__ import annotations
 
+import signal
+import sys
+import threading
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -10,6 +17,9 @@ from tqdm import tqdm
 from observability import outbox
 from observability.courier import Courier
 from observability.models import Delivery
+
+INTERRUPTED = 130
+"""The exit code that a shell gives to what Ctrl-C ended."""
 
 
 class Command(BaseCommand):
@@ -24,7 +34,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         waiting = Delivery.objects.outstanding()
         courier = Courier()
-        with tqdm(total=waiting.count(), desc=_("Forwarding"), unit="", disable=None) as bar:
+        with (
+            _ending_on_ctrl_c(courier) as was_interrupted,
+            tqdm(total=waiting.count(), desc=_("Forwarding"), unit="", disable=None) as bar,
+        ):
             try:
                 while courier.deliver():
                     bar.update(_settled(courier.outcomes) - bar.n)
@@ -34,6 +47,8 @@ class Command(BaseCommand):
                         break
             finally:
                 courier.close()
+        if was_interrupted():
+            sys.exit(INTERRUPTED)
         self._report(courier.outcomes, waiting.count())
 
     def _report(self, outcomes: Counter[Delivery.State], left: int) -> None:
@@ -51,6 +66,27 @@ class Command(BaseCommand):
         if left or outcomes[Delivery.State.DEAD]:
             raise CommandError(summary)
         self.stdout.write(summary)
+
+
+@contextmanager
+def _ending_on_ctrl_c(courier: Courier) -> Iterator[Callable[[], bool]]:
+    """Have Ctrl-C stop the courier, and no exception: Python drops one that is raised in a callback
+    of its own. Yields what tells whether that has happened.
+    """
+    interrupted = threading.Event()
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        interrupted.set()
+        courier.stop_at(time.monotonic())
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted.is_set  # Only the main thread hears signals.
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield interrupted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _settled(outcomes: Counter[Delivery.State]) -> int:
