@@ -35,6 +35,7 @@ ATTACHMENTS = "chatkit_endpoint/attachments.py"
 STORE = "chatkit_endpoint/store.py"
 MODELS = "chatkit_endpoint/models.py"
 ANY_THREAD = "_any_thread_row(thread_id)"
+ANY_ITEM = "ThreadItemRow.objects.filter(thread__key=thread_id, key=item_id)"
 HELPER = """
 
 def _any_thread_row(key: str) -> Thread:
@@ -65,6 +66,7 @@ def _condition(queryset: str, before: str, after: str) -> Mutation:
 
 
 _OWN_THREAD = "_thread_row(thread_id, context)"
+_OWN_ITEM = "_item_rows(thread_id, item_id, context)"
 _OWNED = ".owned_by(context)"
 MUTATIONS = [
     _store("load_thread", "_load_thread", _OWN_THREAD, ANY_THREAD),
@@ -73,8 +75,8 @@ MUTATIONS = [
     _store("delete_thread", "_delete_thread", _OWN_THREAD, ANY_THREAD),
     _store("load_thread_items", "_load_items", _OWNED, ""),
     _store("add_thread_item, save_item", "_save_item", _OWN_THREAD, ANY_THREAD),
-    _store("load_item", "_load_item", _OWNED, ""),
-    _store("delete_thread_item", "_delete_item", _OWNED, ""),
+    _store("load_item", "_load_item", _OWN_ITEM, ANY_ITEM),
+    _store("delete_thread_item", "_delete_item", _OWN_ITEM, ANY_ITEM),
     _store("save_attachment", "_save_attachment", _OWNED, ""),
     _store(
         "save_attachment, its thread",
