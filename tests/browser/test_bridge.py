@@ -23,7 +23,11 @@ def reported(site: Server, session_id: str) -> list[dict[str, Any]]:
         "select * from observability_clientevent where session_id = %s order by occurred_at",
         session_id,
     )
-    return [{**row, "data": json.loads(row["data"] or "{}")} for row in rows]
+    # PostgreSQL has a type for it, SQLite only its text.
+    for row in rows:
+        if isinstance(row["data"], str):
+            row["data"] = json.loads(row["data"])
+    return rows
 
 
 def names(events: list[dict[str, Any]]) -> list[str]:
