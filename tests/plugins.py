@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from asgiref.sync import SyncToAsync
 from django.db import connections
+from django.utils import translation
 
 from tests import postgres
 
@@ -85,6 +86,13 @@ def _close_connections_of_async_tests() -> Iterator[None]:
     """
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture(autouse=True)
+def _language_of_each_test_is_its_own() -> Iterator[None]:
+    """A request of Django's test client leaves its language active behind it."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")

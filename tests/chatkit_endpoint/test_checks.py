@@ -9,6 +9,9 @@ import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
+# Django asks the database whether it has JSON.
+pytestmark = pytest.mark.django_db
+
 FILES = "django.core.files.storage.FileSystemStorage"
 
 
