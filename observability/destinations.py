@@ -15,8 +15,9 @@ from typing import ClassVar
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
+from .database import storable
 from .models import ClientEvent, Delivery, Turn
-from .redaction import redact
+from .redactor import redacted
 
 DESTINATIONS = (
     "observability.anosys.Anosys",
@@ -123,7 +124,7 @@ def outgoing(text: str) -> str:
     """A text as it may leave: redacted, of bounded length, with a mark where something is missing,
     and encodable, which what JSON escapes is not always.
     """
-    text = redact(text).encode(errors="replace").decode()
+    text = storable(redacted(text))
     if len(text) <= TEXT_CHARS:
         return text
     return f"{text[:TEXT_CHARS]}… (+{len(text) - TEXT_CHARS})"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -23,6 +23,8 @@ from .redactor import redacted
 SPANS_AT_MOST = 500
 TEXT_CHARS = 2_000
 """What is kept of each text."""
+MARGIN_CHARS = 2_000
+"""What is looked at besides, so that no secret is cut in two before it is recognised."""
 ROOT = "request"
 """The id of the span that all others are in."""
 
@@ -48,7 +50,7 @@ class Span:
     name: str
     start_tick: float
     end_tick: float | None = None
-    error: dict[str, str] | None = None
+    error: dict[str, str | Text] | None = None
     """``type``, ``message`` and ``where``, as far as they are known."""
     attributes: dict[str, Any] = field(default_factory=dict)
 
@@ -100,7 +102,7 @@ class SpanLog:
     def failure(self) -> str:
         """The type of the error that the latest step ended in; empty if it did not."""
         latest = self._spans[-1] if self._spans else None
-        return (latest.error or {}).get("type", "") if latest is not None else ""
+        return str((latest.error or {}).get("type", "")) if latest is not None else ""
 
     def export(self, *, operation: str, total_ms: int, is_error: bool) -> list[dict[str, Any]]:
         """The spans as they are stored: times in ms from the request's arrival, texts redacted.
@@ -145,17 +147,25 @@ class SpanLog:
         return (tick - self._start_tick) * 1000
 
 
-def shorten(text: str) -> str:
-    """The beginning of a text, with a mark where something is missing."""
-    if len(text) <= TEXT_CHARS:
-        return text
-    return f"{text[:TEXT_CHARS]}… (+{len(text) - TEXT_CHARS})"
+class Text(NamedTuple):
+    """The beginning of a text that is to be redacted and shortened, and how long all of it was."""
+
+    head: str
+    length: int
 
 
-def describe(error: BaseException) -> dict[str, str]:
+def text_of(text: str) -> Text:
+    """What a span holds of a text until it is exported."""
+    return Text(text[: TEXT_CHARS + MARGIN_CHARS], len(text))
+
+
+def describe(error: BaseException) -> dict[str, str | Text]:
     """An exception with the place that raised it: for a span, never for a log."""
     frames = traceback.extract_tb(error.__traceback__)
-    told = {"type": type(error).__name__, "message": shorten(str(error))}
+    told: dict[str, str | Text] = {
+        "type": type(error).__name__,
+        "message": text_of(str(error)),
+    }
     if frames:
         last = frames[-1]
         told["where"] = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
@@ -163,6 +173,11 @@ def describe(error: BaseException) -> dict[str, str]:
 
 
 def _redacted(value: Any) -> Any:
+    if isinstance(value, Text):
+        whole = storable(redacted(value.head))
+        if value.length <= TEXT_CHARS:
+            return whole
+        return f"{whole[:TEXT_CHARS]}… (+{value.length - TEXT_CHARS})"
     if isinstance(value, list):
         return [_redacted(each) for each in value]
     return storable(redacted(value)) if isinstance(value, str) else value

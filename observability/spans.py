@@ -39,7 +39,7 @@ from agents.tracing import Span as SdkSpan
 
 from .conf import conf
 from .recorder import TurnRecorder
-from .span_log import Kind, Span, describe, shorten
+from .span_log import Kind, Span, Text, describe, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def _attributes(data: Any) -> dict[str, Any]:
     match data:
         case FunctionSpanData():
             texts = {"input": data.input, "output": data.output}
-            return {name: shorten(str(text)) for name, text in texts.items() if text is not None}
+            return {name: text_of(str(text)) for name, text in texts.items() if text is not None}
         case ResponseSpanData() | GenerationSpanData():
             tokens = _tokens(data.usage or {})
             return {name: count for name, count in tokens.items() if count is not None}
@@ -163,11 +163,11 @@ def _attributes(data: Any) -> dict[str, Any]:
             return {}
 
 
-def _error(told: SpanError, error: BaseException | None) -> dict[str, str]:
+def _error(told: SpanError, error: BaseException | None) -> dict[str, str | Text]:
     if error is not None:
         return describe(error)
     data = told.get("data") or {}
-    return {"message": shorten(str(data.get("error") or told["message"]))}
+    return {"message": text_of(str(data.get("error") or told["message"]))}
 
 
 def note_tool_error(args: ToolErrorFormatterArgs[Any]) -> None:

@@ -16,7 +16,7 @@ from chatkit_endpoint.store import DjangoStore
 from observability import instrument, span_log, spans
 from observability.models import Turn, TurnSpans
 from observability.retention import purge_text
-from observability.span_log import ROOT, SPANS_AT_MOST, TEXT_CHARS, Kind, SpanLog, describe, shorten
+from observability.span_log import ROOT, SPANS_AT_MOST, TEXT_CHARS, Kind, SpanLog, describe, text_of
 from tests.chatkit_endpoint.visitors import Visitor, user_of
 from tests.factories import make_turn
 
@@ -183,11 +183,20 @@ def test_a_log_is_bounded_and_says_what_it_left_out() -> None:
 def test_texts_are_cut_and_what_is_unfinished_is_said() -> None:
     log = SpanLog()
     span = log.begin(Kind.TOOL, "search")
-    span.attributes["input"] = shorten("x" * 3 * TEXT_CHARS)
+    span.attributes["input"] = text_of("x" * 3 * TEXT_CHARS)
     (_, told) = log.export(operation="", total_ms=50, is_error=False)
     assert told["attributes"]["unfinished"] is True
     assert told["attributes"]["input"].endswith(f"… (+{2 * TEXT_CHARS})")
     assert told["duration_ms"] <= 50
+
+
+@pytest.mark.parametrize("before", range(TEXT_CHARS - 20, TEXT_CHARS + 1))
+def test_no_secret_is_cut_in_two_before_it_is_recognised(before: int) -> None:
+    log = SpanLog()
+    said = "x " * (before // 2) + "4111 1111 1111 1111" + " y" * TEXT_CHARS
+    log.begin(Kind.TOOL, "search").attributes["input"] = text_of(said)
+    (_, told) = log.export(operation="", total_ms=1, is_error=False)
+    assert "4111" not in told["attributes"]["input"]
 
 
 @pytest.mark.django_db
@@ -222,5 +231,5 @@ def test_a_failing_step_of_ours_is_told_by_its_type_only() -> None:
 
 
 def test_an_error_that_was_never_raised_has_no_place() -> None:
-    assert describe(ValueError("x")) == {"type": "ValueError", "message": "x"}
+    assert describe(ValueError("x")) == {"type": "ValueError", "message": text_of("x")}
     assert span_log.ROOT == "request"
