@@ -158,9 +158,8 @@ def _turn_of(event: ClientEvent) -> Turn | None:
     """The turn that the event is about: by its request, by its item, else by place and time."""
     if event.name not in _ABOUT_A_TURN:
         return None
-    turns = Turn.objects.of_owner(tenant=event.tenant, owner_key=event.owner_key).defer(
-        "prompt", "response", "error_message"
-    )
+    turns = Turn.objects.of_owner(tenant=event.tenant, owner_key=event.owner_key)
+    turns = turns.without_texts()
     if request_id := event.data.get("request_id"):
         return turns.filter(request_id=request_id).order_by("-pk").first()
     if item_id := event.data.get("item_id"):

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from . import metrics
 from .display import UNKNOWN, age, date_and_time, milliseconds, number, percent
 from .health import Situation, judge
-from .models import Delivery, Turn
+from .models import ERRORS, Delivery, Turn
 from .outbox import enabled_destinations
 from .turn_page import error_of, prompt_of, user_name
 
@@ -103,7 +103,7 @@ def context(now: datetime, *, may_view_deliveries: bool, shows_content: bool) ->
         ],
         "failed_url": reverse(
             TURNS,
-            query={"status__exact": metrics.ERRORS, "started_at__gte": str(now - DAY)},
+            query={"status__exact": ERRORS, "started_at__gte": str(now - DAY)},
         ),
         "slowest": [
             turn_row(turn, shows_content=shows_content)

@@ -12,10 +12,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db.models import Q, QuerySet
 
 from .database import run_in_database
-from .models import Turn
+from .models import FIGURES, TEXTS, Turn
 
 BATCH = 500
-TEXTS = ("prompt", "response", "error_message")
 COLUMNS = (
     "id",
     "trace_id",
@@ -32,16 +31,7 @@ COLUMNS = (
     "operation",
     "locale",
     "model",
-    "ttfp_ms",
-    "ttft_ms",
-    "duration_ms",
-    "total_ms",
-    "client_ttft_ms",
-    "client_duration_ms",
-    "input_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
+    *FIGURES,
     "cost_usd",
     "feedback",
 )

@@ -15,10 +15,7 @@ from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.db.models.functions import Left
 from django.utils import timezone
 
-from .models import Delivery, Turn
-
-ERRORS = (Turn.Status.FAILED, Turn.Status.INTERRUPTED)
-"""What counts as an error. A visitor who stops an answer is none."""
+from .models import ERRORS, Delivery, Turn, TurnQuerySet
 
 BEGINNING = 200
 """How many characters of a long text a list reads."""
@@ -154,10 +151,10 @@ def outbox(since: datetime) -> Outbox:
     )
 
 
-def brief(turns: QuerySet[Turn]) -> QuerySet[Turn]:
+def brief(turns: TurnQuerySet) -> QuerySet[Turn]:
     """For lists: without the long texts, but with the beginnings of two and with their users."""
     return (
-        turns.defer("prompt", "response", "error_message")
+        turns.without_texts()
         .annotate(
             prompt_start=Left("prompt", BEGINNING), error_start=Left("error_message", BEGINNING)
         )
@@ -173,4 +170,4 @@ def slowest(since: datetime, limit: int) -> QuerySet[Turn]:
 
 def failed(since: datetime, limit: int) -> QuerySet[Turn]:
     """The newest turns that ended in an error."""
-    return brief(Turn.objects.filter(started_at__gte=since, status__in=ERRORS))[:limit]
+    return brief(Turn.objects.with_errors().filter(started_at__gte=since))[:limit]

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -72,9 +72,7 @@ def _enqueue(kind: Delivery.Kind, **tells: Any) -> None:
         unique_fields=("destination", "event_id"),
         update_fields=("turn", "client_event", "created_at", "available_at", *_NEW),
     )
-    from . import worker  # The worker stands on this module.
-
-    transaction.on_commit(worker.wake, robust=True)
+    _wake_worker()
 
 
 def has_due(destination: str) -> bool:
@@ -149,6 +147,22 @@ def purged(delivery: Delivery) -> Delivery.State | None:
     return _settle(delivery, Delivery.State.PURGED, attempts=delivery.attempts)
 
 
+def send_again(deliveries: QuerySet[Delivery]) -> int:
+    """Make those of these that were given up as if they were new. Returns how many were."""
+    with transaction.atomic():
+        # By its age a delivery is given up.
+        count = deliveries.filter(state=Delivery.State.DEAD).update(
+            state=Delivery.State.PENDING,
+            created_at=Now(),
+            available_at=Now(),
+            attempts=0,
+            settled_at=None,
+        )
+        if count:
+            _wake_worker()
+    return count
+
+
 def release(token: uuid.UUID) -> int:
     """Give back what this token still leases, uncounted and due at once. Returns how many."""
     return Delivery.objects.leased_by(token).update(
@@ -161,6 +175,12 @@ def backoff_seconds(attempts: int, retry_after: float | None = None) -> float:
     ceiling = min(BACKOFF_CAP_SECONDS, BACKOFF_BASE_SECONDS * 2 ** min(attempts, 30))
     jittered = random.uniform(0, ceiling)  # noqa: S311 (spreads load, hides nothing)
     return max(jittered, min(retry_after or 0, BACKOFF_CAP_SECONDS))
+
+
+def _wake_worker() -> None:
+    from . import worker  # The worker stands on this module.
+
+    transaction.on_commit(worker.wake, robust=True)
 
 
 def _due(destination: str) -> DeliveryQuerySet:

@@ -11,8 +11,7 @@ from django.db.models import Count, Max, Min, Prefetch, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 
 from .display import UNKNOWN, badge, milliseconds, number, time_tag, visible
-from .metrics import ERRORS
-from .models import Message, Turn
+from .models import ERRORS, Message, Turn
 from .turn_page import conversation, user_name
 
 SESSIONS_AT_MOST = 100

@@ -87,7 +87,7 @@ def _conversation(
 def owner_page(admin: ModelAdmin[Turn], request: HttpRequest, value: str) -> HttpResponse:
     """A user: their sessions, their errors, what they cost."""
     turns = Turn.objects.filter(owner_key=value)
-    newest = turns.select_related("user").defer("prompt", "response", "error_message").first()
+    newest = turns.without_texts().select_related("user").first()
     if newest is None:
         raise Http404
     return _page(

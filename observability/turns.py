@@ -143,7 +143,7 @@ def settle_remote_turn(
 
 
 def _write_spans(turn: Turn, recorder: TurnRecorder) -> None:
-    is_error = turn.status in (Turn.Status.FAILED, Turn.Status.INTERRUPTED)
+    is_error = turn.is_error
     # By the trace id, so that all who sample alike keep the same turns.
     sampled = int(turn.trace_id[:8], 16) < conf().observability_span_sampling * 2**32
     if sampled or is_error:

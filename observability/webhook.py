@@ -16,20 +16,8 @@ from .collector import Collector
 from .conf import conf
 from .destinations import PURGED, Outcome, Verdict, outgoing, pseudonym, told_event, told_turn
 from .http_client import Answer, is_address
-from .models import ClientEvent, Delivery, Message, Turn
+from .models import FIGURES, ClientEvent, Delivery, Message, Turn
 
-_FIGURES = (
-    "ttfp_ms",
-    "ttft_ms",
-    "duration_ms",
-    "total_ms",
-    "client_ttft_ms",
-    "client_duration_ms",
-    "input_tokens",
-    "cached_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-)
 _PLACES = ("tenant", "session_id", "thread_id", "request_id", "operation", "locale", "model")
 
 
@@ -88,7 +76,7 @@ def turn_payload(turn: Turn) -> dict[str, Any]:
         "error_message": outgoing(turn.error_message),
         "started_at": _iso(turn.started_at),
         "ended_at": _iso(turn.ended_at) if turn.ended_at is not None else None,
-        **{name: getattr(turn, name) for name in _FIGURES},
+        **{name: getattr(turn, name) for name in FIGURES},
         "cost_usd": str(turn.cost_usd) if turn.cost_usd is not None else None,
         "prompt": outgoing(turn.prompt),
         "response": outgoing(turn.response),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from django_filters import rest_framework as filters
 
-from observability.metrics import ERRORS
-from observability.models import Turn
+from observability.models import Turn, TurnQuerySet
 
 
 class TurnFilter(filters.FilterSet):
@@ -36,5 +34,5 @@ class TurnFilter(filters.FilterSet):
             "feedback",
         )
 
-    def by_error(self, turns: QuerySet[Turn], name: str, value: bool) -> QuerySet[Turn]:
-        return turns.filter(status__in=ERRORS) if value else turns.exclude(status__in=ERRORS)
+    def by_error(self, turns: TurnQuerySet, name: str, value: bool) -> TurnQuerySet:
+        return turns.with_errors() if value else turns.without_errors()

@@ -11,11 +11,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from observability.client_events import EVENTS_AT_MOST, Report
-from observability.models import ID_LENGTH, ClientEvent, Message, Turn
+from observability.models import FIGURES, ID_LENGTH, TEXTS, ClientEvent, Message, Turn
 from observability.span_log import Kind
 
 SESSION_ID = r"^[A-Za-z0-9-]{8,64}\Z"
-TEXTS = ("prompt", "response", "error_message")
 SPAN_FIGURES = ("id", "parent_id", "kind", "name", "start_ms", "duration_ms")
 MS_AT_MOST = 253_402_300_799_999
 """The last millisecond that a datetime can hold."""
@@ -156,16 +155,7 @@ class TurnSerializer(serializers.ModelSerializer[Turn]):
             "ended_at",
             "text_purged_at",
             "superseded_by",
-            "ttfp_ms",
-            "ttft_ms",
-            "duration_ms",
-            "total_ms",
-            "client_ttft_ms",
-            "client_duration_ms",
-            "input_tokens",
-            "cached_tokens",
-            "output_tokens",
-            "reasoning_tokens",
+            *FIGURES,
             "cost_usd",
             "feedback",
         ]

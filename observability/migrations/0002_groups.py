@@ -9,7 +9,8 @@ from django.db import migrations
 
 OPERATORS = "chat operators"
 ANALYSTS = "chat analysts"
-FIGURES = ("view_turn", "view_clientevent", "view_delivery")
+FIGURES = ("view_turn", "view_clientevent", "view_delivery", "view_endpointrequest")
+HOLDS = ("view_hold", "add_hold", "delete_hold")
 
 
 def make_groups(apps: Any, schema_editor: Any) -> None:
@@ -22,7 +23,7 @@ def make_groups(apps: Any, schema_editor: Any) -> None:
         content_type__app_label="observability"
     )
     for name, codenames in (
-        (OPERATORS, (*FIGURES, "view_content", "change_delivery")),
+        (OPERATORS, (*FIGURES, *HOLDS, "view_content", "change_delivery")),
         (ANALYSTS, FIGURES),
     ):
         group, _ = group_model.objects.get_or_create(name=name)

@@ -154,9 +154,10 @@ def test_a_migration_makes_the_two_groups() -> None:
         return set(group.permissions.values_list("codename", flat=True))
 
     analysts, operators = codenames("chat analysts"), codenames("chat operators")
-    assert analysts == {"view_turn", "view_clientevent", "view_delivery"}
+    assert analysts == {"view_turn", "view_clientevent", "view_delivery", "view_endpointrequest"}
     reads = {"view_content", "view_thread", "change_thread", "change_delivery"}
-    assert operators == analysts | reads
+    holds = {"view_hold", "add_hold", "delete_hold"}
+    assert operators == analysts | reads | holds
 
 
 def test_who_opened_a_conversation_is_kept(client: Client) -> None:

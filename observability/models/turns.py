@@ -1,4 +1,4 @@
-"""What a turn was: the trace, its lines, and what is on its way to a collector."""
+"""What a turn was: the trace, its lines, its steps, and what its visitor thought of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,21 @@ from django.utils.translation import gettext_lazy as _
 
 ID_LENGTH = 128
 """Room for the ids of any ChatKit server: ours have at most 37 characters."""
+TEXTS = ("prompt", "response", "error_message")
+"""The columns of a turn that hold what was said, or may quote it."""
+FIGURES = (
+    "ttfp_ms",
+    "ttft_ms",
+    "duration_ms",
+    "total_ms",
+    "client_ttft_ms",
+    "client_duration_ms",
+    "input_tokens",
+    "cached_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+"""The columns of a turn that are whole numbers or unknown: milliseconds and tokens."""
 
 
 def new_trace_id() -> str:
@@ -44,6 +59,16 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         """Turns that wrote this item of a thread, the latest first. Not those that it prompted."""
         messages = Message.objects.filter(item_id=item_id).exclude(kind=Message.Kind.PROMPT)
         return self.filter(pk__in=messages.values("turn")).order_by("-pk")
+
+    def with_errors(self) -> TurnQuerySet:
+        return self.filter(status__in=ERRORS)
+
+    def without_errors(self) -> TurnQuerySet:
+        return self.exclude(status__in=ERRORS)
+
+    def without_texts(self) -> TurnQuerySet:
+        """For lists: the long columns stay where they are until somebody asks for them."""
+        return self.defer(*TEXTS)
 
     def with_text(self) -> TurnQuerySet:
         """Turns whose text has not been purged."""
@@ -152,6 +177,8 @@ class Turn(models.Model):
             models.Index("session_id", "started_at", name="turn_session"),
             # From a log line to its turn.
             models.Index("request_id", name="turn_request"),
+            # rollups: what has settled since they were last computed.
+            models.Index("ended_at", name="turn_ended"),
             # TurnQuerySet.orphaned, by the sweeper.
             models.Index(
                 "lease_expires_at", condition=Q(status="running"), name="turn_running_lease"
@@ -164,6 +191,14 @@ class Turn(models.Model):
     @property
     def is_text_purged(self) -> bool:
         return self.text_purged_at is not None
+
+    @property
+    def is_error(self) -> bool:
+        return self.status in ERRORS
+
+
+ERRORS = (Turn.Status.FAILED, Turn.Status.INTERRUPTED)
+"""What counts as an error. A visitor who stops an answer is none."""
 
 
 class Message(models.Model):
@@ -220,6 +255,39 @@ class TurnSpans(models.Model):
         return str(self.turn_id)
 
 
+class TurnFact(models.Model):
+    """Something that the site itself knows of a turn: a small value, or one of its own objects.
+
+    See ``CHATKIT_TURN_CONTEXT``. It may tell who somebody is, so it goes with the turn's text.
+    """
+
+    turn = models.ForeignKey(
+        Turn, on_delete=models.CASCADE, related_name="facts", verbose_name=_("turn")
+    )
+    key = models.CharField(_("key"), max_length=64)
+    value = models.CharField(_("value"), max_length=200, blank=True)
+    """The value or, of an object, how it calls itself."""
+    object_model = models.CharField(_("model of the object"), max_length=100, blank=True)
+    """Such as ``shop.order``; empty for a plain value."""
+    object_id = models.CharField(_("object"), max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = _("fact")
+        verbose_name_plural = _("facts")
+        ordering = ("turn_id", "pk")
+        constraints = (
+            models.UniqueConstraint(fields=("turn", "key"), name="observability_fact_once"),
+        )
+        indexes = (
+            # The list of turns by fact.
+            models.Index("key", "value", "turn", name="fact_value"),
+            models.Index("key", "object_id", "turn", name="fact_object"),
+        )
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class Feedback(models.Model):
     """What a visitor thinks of an item: the latest word, and the first."""
 
@@ -254,6 +322,10 @@ class Feedback(models.Model):
                 name="observability_feedback_once_per_item",
             ),
         )
+        indexes = (
+            # rollups: of which turns visitors have lately changed their mind.
+            models.Index("updated_at", name="feedback_updated"),
+        )
 
     def __str__(self) -> str:
         return f"{self.kind} {self.item_id}"
@@ -261,215 +333,6 @@ class Feedback(models.Model):
     @property
     def has_changed_mind(self) -> bool:
         return self.kind != self.first_kind
-
-
-class ClientEvent(models.Model):
-    """What a browser reported: a ChatKit log, an error, a user action, a timing. No text, ever."""
-
-    class Name(models.TextChoices):
-        """The events that are kept; a browser may report nothing else."""
-
-        READY = "chatkit.ready", _("chat is ready")
-        ERROR = "chatkit.error", _("error")
-        RESPONSE_START = "chatkit.response.start", _("response starts")
-        RESPONSE_END = "chatkit.response.end", _("response ends")
-        THREAD_CHANGE = "chatkit.thread.change", _("another thread")
-        THREAD_LOAD_START = "chatkit.thread.load.start", _("thread loads")
-        THREAD_LOAD_END = "chatkit.thread.load.end", _("thread is loaded")
-        TOOL_CHANGE = "chatkit.tool.change", _("another tool")
-        EFFECT = "chatkit.effect", _("effect")
-        DEEPLINK = "chatkit.deeplink", _("deep link")
-        HISTORY_OPEN = "chatkit.history.open", _("history opens")
-        HISTORY_CLOSE = "chatkit.history.close", _("history closes")
-        LOG = "chatkit.log", _("log")
-        SUBMIT = "composer.submit", _("message sent")
-        ACTION = "message.action", _("user action")
-        FIRST_TEXT = "response.first_text", _("first text")
-        TIMING = "client.timing", _("timing")
-        FALLBACK = "client.fallback", _("built-in element instead of OpenAI’s")
-
-    event_id = models.CharField(
-        _("event"), max_length=32, unique=True, default=new_trace_id, editable=False
-    )
-    name = models.CharField(_("name"), max_length=32, choices=Name.choices)
-    data = models.JSONField(_("data"), default=dict)
-    """Ids, codes and numbers, by the names that :mod:`.client_events` allows."""
-    dropped = models.JSONField(_("left out"), default=list)
-    """The names of what the browser sent besides."""
-    turn = models.ForeignKey(
-        Turn,
-        on_delete=models.CASCADE,
-        null=True,
-        related_name="client_events",
-        verbose_name=_("turn"),
-    )
-    """The turn that it is about, where that is known."""
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        related_name="+",
-        verbose_name=_("user"),
-    )
-    owner_key = models.CharField(_("owner"), max_length=ID_LENGTH)
-    tenant = models.CharField(_("tenant"), max_length=ID_LENGTH, blank=True)
-    session_id = models.CharField(_("session"), max_length=ID_LENGTH)
-    thread_id = models.CharField(_("thread"), max_length=ID_LENGTH, blank=True)
-    occurred_at = models.DateTimeField(_("occurred at"))
-    """By the browser's clock."""
-    received_at = models.DateTimeField(_("received at"))
-
-    class Meta:
-        verbose_name = _("client event")
-        verbose_name_plural = _("client events")
-        ordering = ("-received_at", "-pk")
-        constraints = (
-            # A batch whose answer was lost comes again.
-            models.UniqueConstraint(
-                fields=("tenant", "owner_key", "session_id", "name", "occurred_at"),
-                name="observability_client_event_once",
-            ),
-        )
-        indexes = (
-            models.Index(F("received_at").desc(), F("id").desc(), name="client_event_newest"),
-            models.Index("session_id", "occurred_at", name="client_event_session"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.event_id}"
-
-
-class ContentAccess(models.Model):
-    """That somebody of the staff was shown what was said in a turn, or in a whole conversation.
-
-    Nobody changes it.
-    """
-
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        related_name="+",
-        verbose_name=_("user"),
-    )
-    username = models.CharField(_("user name"), max_length=150)
-    """As it was then: an account may go, what it did stays."""
-    turn = models.ForeignKey(
-        Turn, on_delete=models.SET_NULL, null=True, related_name="+", verbose_name=_("turn")
-    )
-    trace_id = models.CharField(_("trace"), max_length=32, blank=True)
-    owner_key = models.CharField(_("owner"), max_length=ID_LENGTH, blank=True)
-    path = models.CharField(_("path"), max_length=200)
-    """Of the page that showed it."""
-    accessed_at = models.DateTimeField(_("accessed at"), auto_now_add=True)
-
-    class Meta:
-        verbose_name = _("content access")
-        verbose_name_plural = _("content accesses")
-        ordering = ("-pk",)
-        default_permissions = ()
-        indexes = (models.Index("trace_id", name="content_access_trace"),)
-
-    def __str__(self) -> str:
-        return f"{self.username} {self.trace_id}"
-
-
-class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def due(self) -> DeliveryQuerySet:
-        """What may be claimed now: pending and available, or leased by a worker that died."""
-        return self.filter(
-            Q(state=Delivery.State.PENDING, available_at__lte=Now())
-            | Q(state=Delivery.State.LEASED, lease_expires_at__lt=Now())
-        )
-
-    def outstanding(self) -> DeliveryQuerySet:
-        return self.filter(state__in=(Delivery.State.PENDING, Delivery.State.LEASED))
-
-    def leased_by(self, token: uuid.UUID) -> DeliveryQuerySet:
-        return self.filter(state=Delivery.State.LEASED, lease_token=token)
-
-
-class Delivery(models.Model):
-    """One event on its way to an outside collector: a row of the outbox.
-
-    It refers to the turn or the user action that it tells of; the payload is built when it is
-    sent. Delivery is at least once: a collector drops a repeat by ``event_id``.
-    """
-
-    class State(models.TextChoices):
-        PENDING = "pending", _("pending")
-        LEASED = "leased", _("leased")
-        DELIVERED = "delivered", _("delivered")
-        DEAD = "dead", _("dead")
-        """Given up, with the reason; an operator may send it again."""
-        PURGED = "purged", _("purged")
-        """What it told of was purged before it could be sent."""
-
-    class Kind(models.TextChoices):
-        TURN = "turn", _("turn")
-        ACTION = "action", _("user action")
-
-    destination = models.CharField(_("destination"), max_length=32)
-    event_id = models.CharField(_("event"), max_length=ID_LENGTH)
-    kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
-    turn = models.ForeignKey(
-        Turn,
-        on_delete=models.SET_NULL,
-        null=True,
-        related_name="deliveries",
-        verbose_name=_("turn"),
-    )
-    client_event = models.ForeignKey(
-        ClientEvent,
-        on_delete=models.SET_NULL,
-        null=True,
-        related_name="deliveries",
-        verbose_name=_("client event"),
-    )
-    state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.PENDING)
-    created_at = models.DateTimeField(_("created at"), db_default=Now())
-    available_at = models.DateTimeField(_("available at"), db_default=Now())
-    attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    lease_token = models.UUIDField(_("lease token"), null=True)
-    lease_expires_at = models.DateTimeField(_("lease expires at"), null=True)
-    last_status = models.PositiveSmallIntegerField(_("last HTTP status"), null=True)
-    last_error = models.CharField(_("last error"), max_length=200, blank=True)
-    settled_at = models.DateTimeField(_("settled at"), null=True)
-
-    objects = DeliveryQuerySet.as_manager()
-
-    class Meta:
-        verbose_name = _("delivery")
-        verbose_name_plural = _("deliveries")
-        ordering = ("-pk",)
-        constraints = (
-            models.UniqueConstraint(
-                fields=("destination", "event_id"), name="observability_delivery_event_once"
-            ),
-            models.CheckConstraint(
-                condition=(
-                    Q(state="leased", lease_token__isnull=False, lease_expires_at__isnull=False)
-                    | (~Q(state="leased") & Q(lease_token__isnull=True))
-                ),
-                name="observability_delivery_leased_has_lease",
-            ),
-        )
-        indexes = (
-            # outbox.claim: what is due, oldest first. By settled_at, since SQLite can't match a
-            # condition on states, which come as parameters, with that of the index.
-            models.Index(
-                "destination",
-                "available_at",
-                "id",
-                condition=Q(settled_at__isnull=True),
-                name="delivery_due",
-            ),
-            # The admin's filter by state, newest first.
-            models.Index("state", F("id").desc(), name="delivery_state"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.destination} {self.event_id}"
 
 
 class Dashboard(Turn):

@@ -1,0 +1,7 @@
+"""Turns, deliveries and the dashboard, as an operator reads them."""
+
+from __future__ import annotations
+
+from . import client_events, dashboard, deliveries, governance, turns
+
+__all__ = ("client_events", "dashboard", "deliveries", "governance", "turns")
