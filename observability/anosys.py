@@ -13,21 +13,23 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from django.db.models import QuerySet
+
+from .collector import Collector
 from .conf import conf
 from .destinations import (
     PURGED,
-    REQUEST_SECONDS,
     USER_AGENT,
-    Destination,
     Outcome,
     Verdict,
     pseudonym,
     told_event,
     told_turn,
 )
-from .http_client import Answer, BoundedClient, TransportError, is_address, retry_after_seconds
+from .http_client import Answer, TransportError, is_address
 from .models import ClientEvent, Delivery, Message, Turn
 from .outbox import ANOSYS, backoff_seconds
+from .text_levels import Outgoing
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +40,14 @@ ADDRESS_SECONDS = 24 * 60 * 60.0
 COMPLAINT_SECONDS = 60 * 60.0
 """A wrong key is said so often, not with every delivery that waits for a right one."""
 
-_RETRIED = frozenset({408, 425, 429})
+_NOT_NOW = frozenset({408, 425, 429, *range(500, 600)})
 _ADDRESS_DOUBTED = frozenset({401, 403, 404, 410})
 
 
 # -- the payload ---------------------------------------------------------------------------------
 
 
-def turn_payload(turn: Turn) -> dict[str, object]:
+def turn_payload(turn: Turn, outgoing: Outgoing) -> dict[str, object]:
     """The event that tells of a turn: one flat object, as Anosys' reference client sends it.
 
     Times are milliseconds since 1970, UTC. A number that is not known is left out; a text is empty.
@@ -58,8 +60,8 @@ def turn_payload(turn: Turn) -> dict[str, object]:
         "timestamp": str(ended_ms),
         "user_timestamp": ended_ms,
         "timestamp_ms": ended_ms,
-        "cvs1": turn.prompt,
-        "cvs2": turn.response,
+        "cvs1": outgoing.text(turn.prompt),
+        "cvs2": outgoing.text(turn.response),
         "cvs3": turn.session_id,
         "cvs4": turn.thread_id,
         "cvs5": pseudonym(turn.owner_key),
@@ -67,6 +69,7 @@ def turn_payload(turn: Turn) -> dict[str, object]:
         "cvs7": turn.locale,
         "cvs8": str(turn.status),
         "cvs9": turn.error_code,
+        "chatkit": {"session_id": turn.session_id, "thread_id": turn.thread_id},
     }
     numbers = {
         "cvn1": turn.duration_ms,
@@ -76,22 +79,16 @@ def turn_payload(turn: Turn) -> dict[str, object]:
         "cvn5": turn.total_ms,
     }
     payload.update({name: number for name, number in numbers.items() if number is not None})
-    payload["chatkit"] = {"session_id": turn.session_id, "thread_id": turn.thread_id}
-    payload["messages"] = [
-        {
-            "kind": message.kind,
-            "item_id": message.item_id,
-            "created_at": _ms(message.created_at),
-            "text": message.text,
-        }
-        for message in _conversation_until(turn)
-    ]
     slot = FIRST_MESSAGE_SLOT
     for message in Message.objects.filter(turn=turn).order_by("position"):
+        told = _told(message, outgoing)
         # The time as a string: the reference client groups by it.
-        for value in (message.kind, message.item_id, _ms(message.created_at), message.text):
+        for value in told.values():
             payload[f"cvs{slot}"] = str(value)
             slot += 1
+    # The newest first: where there is too much, the oldest is cut.
+    newest_first = [_told(message, outgoing) for message in _newest_until(turn)]
+    payload["messages"] = newest_first[::-1]
     return payload
 
 
@@ -111,8 +108,18 @@ def action_payload(event: ClientEvent) -> dict[str, object]:
     }
 
 
-def _conversation_until(turn: Turn) -> list[Message]:
-    """The newest messages of the thread as it stood with this turn, oldest first.
+def _told(message: Message, outgoing: Outgoing) -> dict[str, object]:
+    """A message, in the order of its four flat slots."""
+    return {
+        "kind": message.kind,
+        "item_id": message.item_id,
+        "created_at": _ms(message.created_at),
+        "text": outgoing.text(message.text),
+    }
+
+
+def _newest_until(turn: Turn) -> QuerySet[Message]:
+    """The newest messages of the thread as it stood with this turn, newest first.
 
     Later turns are left out, so that a delivery that was delayed tells the same.
     """
@@ -120,79 +127,74 @@ def _conversation_until(turn: Turn) -> list[Message]:
     if turn.thread_id:
         turns = Turn.objects.of_thread(turn).with_text().filter(started_at__lte=turn.started_at)
         messages = Message.objects.filter(turn__in=turns.order_by())
-    newest_first = messages.order_by("-turn__started_at", "-turn_id", "-position")
-    return list(reversed(newest_first[:MESSAGES_AT_MOST]))
+    return messages.order_by("-turn__started_at", "-turn_id", "-position")[:MESSAGES_AT_MOST]
 
 
 def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-# -- the client ----------------------------------------------------------------------------------
+# -- the destination -----------------------------------------------------------------------------
 
 
-class AnosysClient:
-    """Finds the address and posts events there, one at a time. For one thread."""
+class Anosys(Collector):
+    """Turns and user actions, on their way to Anosys: finds the address, and posts there."""
+
+    name = ANOSYS
+    text_setting = "anosys_text"
+    retried = _NOT_NOW | _ADDRESS_DOUBTED
 
     def __init__(self) -> None:
-        # The thread that sends also renews the leases of running turns: it may not stay away long.
-        seconds = min(REQUEST_SECONDS, conf().observability_lease_seconds / 3)
-        self._http = BoundedClient(seconds=seconds)
+        super().__init__()
         self._address = ""
         self._address_tick = 0.0
         self._attempts = 0
         self._next_attempt_tick = 0.0
         self._complaint_tick: float | None = None
 
+    @staticmethod
+    def is_enabled() -> bool:
+        settings = conf()
+        return bool(settings.anosys_api_key or settings.anosys_ingestion_url)
+
     def is_ready(self) -> bool:
         """Whether there is an address to send to; looks for one where it is time to."""
-        now = time.monotonic()
-        is_known = bool(self._address) and now - self._address_tick < ADDRESS_SECONDS
-        if not is_known and now >= self._next_attempt_tick:
-            self._resolve()
-        return bool(self._address)
+        return super().is_ready() and self._has_address()
 
-    def send(self, payload: dict[str, object]) -> Outcome:
+    def send(self, delivery: Delivery) -> Outcome:
+        if delivery.kind == Delivery.Kind.ACTION:
+            event = told_event(delivery)
+            return PURGED if event is None else self.tell(action_payload(event))
+        turn = told_turn(delivery)
+        return PURGED if turn is None else self.tell(turn_payload(turn, self.outgoing()))
+
+    def tell(self, payload: dict[str, object]) -> Outcome:
         """Post one event. Never raises for what the network or the collector does."""
-        if not self.is_ready():
+        if not self._has_address():
             return Outcome(verdict=Verdict.RETRY, error="no address")
         content = json.dumps(payload, separators=(",", ":")).encode()
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": str(payload["event_id"]),
-            "User-Agent": USER_AGENT,
         }
-        try:
-            answer = self._http.post(self._address, content, headers)
-        except TransportError as error:
-            return Outcome(verdict=Verdict.RETRY, error=str(error))
-        return self._judge(answer)
-
-    def cut_off(self, tick: float) -> None:
-        """See :meth:`BoundedClient.cut_off`."""
-        self._http.cut_off(tick)
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _judge(self, answer: Answer) -> Outcome:
-        status = answer.status
-        if 200 <= status < 300:
-            self._attempts = 0
-            return Outcome(verdict=Verdict.DELIVERED, status=status)
-        error = f"HTTP {status}"
+        outcome = self.post(self._address, content, headers)
+        status = outcome.status or 0
         if status in _ADDRESS_DOUBTED or 300 <= status < 400:
             # Not the event's fault: the address is wrong, or no longer ours. Ask for it anew.
             self._address = ""
             self._postpone(f"its collector answers HTTP {status}")
-        elif 400 <= status < 500 and status not in _RETRIED:
-            return Outcome(verdict=Verdict.FINAL, status=status, error=error)
-        return Outcome(
-            verdict=Verdict.RETRY,
-            status=status,
-            retry_after=retry_after_seconds(answer),
-            error=error,
-        )
+        return outcome
+
+    def accepted(self, answer: Answer) -> Outcome:
+        self._attempts = 0
+        return Outcome(verdict=Verdict.DELIVERED, status=answer.status)
+
+    def _has_address(self) -> bool:
+        now = time.monotonic()
+        is_known = bool(self._address) and now - self._address_tick < ADDRESS_SECONDS
+        if not is_known and now >= self._next_attempt_tick:
+            self._resolve()
+        return bool(self._address)
 
     def _resolve(self) -> None:
         settings = conf()
@@ -220,7 +222,7 @@ class AnosysClient:
             f"{resolver_url}{separator}{query}",
             {"Accept": "application/json", "User-Agent": USER_AGENT},
         )
-        if answer.status >= 500 or answer.status in _RETRIED:
+        if answer.status in _NOT_NOW:
             raise TransportError(f"HTTP {answer.status}")
         return answer
 
@@ -246,41 +248,3 @@ def _address_in(answer: Answer) -> Any:
     except (ValueError, RecursionError):
         return None
     return (found.get("apiUrl") or found.get("url")) if isinstance(found, dict) else None
-
-
-# -- the destination -----------------------------------------------------------------------------
-
-
-class Anosys(Destination):
-    """Turns and user actions, on their way to Anosys."""
-
-    name = ANOSYS
-
-    def __init__(self) -> None:
-        self._client = AnosysClient()
-
-    @staticmethod
-    def is_enabled() -> bool:
-        settings = conf()
-        return bool(settings.anosys_api_key or settings.anosys_ingestion_url)
-
-    def is_ready(self) -> bool:
-        return self._client.is_ready()
-
-    def send(self, delivery: Delivery) -> Outcome:
-        payload = _payload(delivery)
-        return PURGED if payload is None else self._client.send(payload)
-
-    def cut_off(self, tick: float) -> None:
-        self._client.cut_off(tick)
-
-    def close(self) -> None:
-        self._client.close()
-
-
-def _payload(delivery: Delivery) -> dict[str, object] | None:
-    if delivery.kind == Delivery.Kind.ACTION:
-        event = told_event(delivery)
-        return action_payload(event) if event is not None else None
-    turn = told_turn(delivery)
-    return turn_payload(turn) if turn is not None else None

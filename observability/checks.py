@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from . import destinations, otlp
 from .conf import conf
 from .http_client import is_address
+from .text_levels import Level
 
 
 @register("observability")
@@ -45,6 +46,16 @@ def check_forwarding(**kwargs: Any) -> list[CheckMessage]:
                 id="observability.E002",
             )
         )
+    messages += [
+        Error(
+            _("%(name)s is none of: %(levels)s.")
+            % {"name": name.upper(), "levels": ", ".join(Level.values)},
+            hint=_("Until it is, nothing is sent there."),
+            id="observability.E005",
+        )
+        for name in sorted(each.text_setting for each in destinations.registry().values())
+        if getattr(settings, name) not in Level.values
+    ]
     return messages
 
 

@@ -22,16 +22,22 @@ class Conf:
     anosys_resolver_url: str = "https://console.anosys.ai/api/resolveapikeys"
     anosys_ingestion_url: str = field(default="", repr=False)
     """The ingestion URL itself, a credential; empty: resolved from the key."""
+    anosys_text: str = "redacted"
+    """What Anosys is told of what was said: ``full``, ``redacted`` or ``none``."""
     otel_exporter_otlp_endpoint: str = field(default="", repr=False)
     """Where turns go as OpenTelemetry spans, without ``/v1/traces``; empty: nowhere."""
     otel_exporter_otlp_headers: str = field(default="", repr=False)
     """For that: ``name=value,name=value``, URL-encoded. Credentials, as a rule."""
-    observability_otlp_content: bool = False
-    """Let what was said, and what tools were handed and returned, go there too."""
+    observability_otlp_text: str = "none"
+    """What goes there of what was said, and of what tools were handed and returned."""
     observability_webhook_url: str = field(default="", repr=False)
     """Where turns and user actions are posted as JSON, a credential; empty: nowhere."""
     observability_webhook_secret: str = field(default="", repr=False)
     """What those posts are signed with; without it there are none."""
+    observability_webhook_text: str = "redacted"
+    """What goes there of what was said."""
+    observability_pseudonym_key: str = field(default="", repr=False)
+    """What users' names outside are made with; empty: the site's secret key."""
     observability_metrics_token: str = field(default="", repr=False)
     """The bearer token that opens ``/metrics`` to Prometheus; empty: it opens to none."""
     observability_metrics: bool = False
@@ -44,6 +50,8 @@ class Conf:
     """Dotted path of a function ``(text) -> text``; empty: :func:`.redaction.redact`."""
     observability_span_sampling: float = 1.0
     """Of how many turns the spans are kept, 0 to 1; of those that failed always."""
+    observability_request_retention_days: int = 7
+    """How long the list of requests goes back; 0: to the first."""
     observability_lease_seconds: int = 30
     """A running turn that was not renewed for so long belongs to a dead process."""
     observability_shutdown_seconds: float = 2.0

@@ -15,9 +15,9 @@ from typing import ClassVar
 from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
-from .database import storable
+from .conf import conf
 from .models import ClientEvent, Delivery, Turn
-from .redactor import redacted
+from .text_levels import Level, Outgoing
 
 DESTINATIONS = (
     "observability.anosys.Anosys",
@@ -29,8 +29,6 @@ DESTINATIONS = (
 REQUEST_SECONDS = 10.0
 """For one request as a whole. Well below the outbox' lease."""
 USER_AGENT = "django-chatkit-observability"
-TEXT_CHARS = 100_000
-"""What leaves of each text; none that a visitor reads is as long."""
 
 
 class Verdict(Enum):
@@ -61,6 +59,8 @@ class Destination(ABC):
 
     name: ClassVar[str]
     """As the outbox' rows name it: never to be changed."""
+    text_setting: ClassVar[str]
+    """The field of :class:`.conf.Conf` that says how much of what was said it is told."""
     kinds: ClassVar[frozenset[Delivery.Kind]] = frozenset(Delivery.Kind)
     """Which deliveries are made for it."""
 
@@ -68,6 +68,11 @@ class Destination(ABC):
     @abstractmethod
     def is_enabled() -> bool:
         """Whether the settings switch it on."""
+
+    @classmethod
+    def outgoing(cls) -> Outgoing:
+        """What words an event's texts for it. Raises ValueError where the setting is no level."""
+        return Outgoing(Level(getattr(conf(), cls.text_setting)))
 
     @abstractmethod
     def is_ready(self) -> bool:
@@ -117,14 +122,7 @@ def pseudonym(owner_key: str) -> str:
     """A stable name for an owner that tells nothing about them; empty where there is none."""
     if not owner_key:
         return ""
-    return salted_hmac("observability.anosys.owner", owner_key, algorithm="sha256").hexdigest()[:32]
-
-
-def outgoing(text: str) -> str:
-    """A text as it may leave: redacted, of bounded length, with a mark where something is missing,
-    and encodable, which what JSON escapes is not always.
-    """
-    text = storable(redacted(text))
-    if len(text) <= TEXT_CHARS:
-        return text
-    return f"{text[:TEXT_CHARS]}… (+{len(text) - TEXT_CHARS})"
+    # With a key of its own, names outlive a change of the site's secret key.
+    secret = conf().observability_pseudonym_key or None
+    digest = salted_hmac("observability.owner", owner_key, secret=secret, algorithm="sha256")
+    return digest.hexdigest()[:32]

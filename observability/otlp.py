@@ -24,6 +24,7 @@ class OTLP(Collector):
     """One turn is one request: a trace of at most ``SPANS_AT_MOST`` spans and its root."""
 
     name = "otlp"
+    text_setting = "observability_otlp_text"
     kinds = frozenset({Delivery.Kind.TURN})
     retried = frozenset({429, 502, 503, 504})
     """By OTLP's word: after any other error the same must not be sent again."""
@@ -48,7 +49,7 @@ class OTLP(Collector):
         if turn is None:
             return PURGED
         settings = conf()
-        request = otlp_spans.export_request(turn, with_content=settings.observability_otlp_content)
+        request = otlp_spans.export_request(turn, self.outgoing())
         url = f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
         headers = {
             **parse_headers(settings.otel_exporter_otlp_headers),

@@ -21,9 +21,10 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from .destinations import outgoing, pseudonym
+from .destinations import pseudonym
 from .models import Message, Turn, TurnSpans
 from .span_log import ROOT, Kind
+from .text_levels import Level, Outgoing
 
 SERVICE = "chatkit"
 PROVIDER = "openai"
@@ -65,11 +66,11 @@ _FINISH_REASONS: dict[str, str] = {
 _PARTS: dict[str, str] = {Message.Kind.THOUGHT: "reasoning"}
 
 
-def export_request(turn: Turn, *, with_content: bool) -> ExportTraceServiceRequest:
-    """The turn as a trace. Without content nothing that was said, and nothing that a tool was
-    handed or returned or complained of, is in it.
+def export_request(turn: Turn, outgoing: Outgoing) -> ExportTraceServiceRequest:
+    """The turn as a trace. At the level of none nothing that was said, and nothing that a tool
+    was handed or returned or complained of, is in it.
     """
-    spans = _Trace(turn, with_content=with_content).spans()
+    spans = _Trace(turn, outgoing).spans()
     scope = ScopeSpans(scope=InstrumentationScope(name="observability"), spans=spans)
     resource = Resource(attributes=_encoded({"service.name": SERVICE}))
     return ExportTraceServiceRequest(
@@ -95,9 +96,10 @@ def span_id(trace_id: str, id: str) -> bytes:
 class _Trace:
     """One turn's spans in the making."""
 
-    def __init__(self, turn: Turn, *, with_content: bool) -> None:
+    def __init__(self, turn: Turn, outgoing: Outgoing) -> None:
         self._turn = turn
-        self._with_content = with_content
+        self._outgoing = outgoing
+        self._with_content = outgoing.level is not Level.NONE
         row = TurnSpans.objects.filter(turn=turn).first()
         # Of a turn that was not sampled, or that did not live to tell, the request itself is known.
         self._steps: list[dict[str, Any]] = row.spans if row is not None else [_request(turn)]
@@ -169,21 +171,24 @@ class _Trace:
         if turn.status in (Turn.Status.COMPLETED, Turn.Status.RUNNING):
             return "", ""
         code = _text(turn.error_code or turn.status)
-        return code, outgoing(turn.error_message) if self._with_content else code
+        return code, self._outgoing.text(turn.error_message) if self._with_content else code
 
     def _conversation(self) -> Attributes:
         turn = self._turn
         told: list[dict[str, str]] = []
         answered: list[dict[str, str]] = []
         for message in Message.objects.filter(turn=turn).order_by("position"):
-            part = {"type": _PARTS.get(message.kind, "text"), "content": outgoing(message.text)}
+            part = {
+                "type": _PARTS.get(message.kind, "text"),
+                "content": self._outgoing.text(message.text),
+            }
             (told if message.kind == Message.Kind.PROMPT else answered).append(part)
         reason = _FINISH_REASONS.get(turn.status, "error")
         # Phoenix drops what has no reason to have ended.
         answer = {"role": "assistant", "parts": answered, "finish_reason": reason}
         return {
-            "input.value": outgoing(turn.prompt),
-            "output.value": outgoing(turn.response),
+            "input.value": self._outgoing.text(turn.prompt),
+            "output.value": self._outgoing.text(turn.response),
             "gen_ai.input.messages": _json([{"role": "user", "parts": told}] if told else None),
             "gen_ai.output.messages": _json([answer] if answered else None),
         }
@@ -206,7 +211,7 @@ class _Trace:
             case Kind.TOOL:
                 told |= {"gen_ai.tool.name": step["name"], "gen_ai.tool.type": "function"}
                 if self._with_content:
-                    told |= _handed(known)
+                    told |= self._handed(known)
             case Kind.HANDOFF:
                 told |= {"chatkit.handoff.from": known.get("from")}
                 told |= {"chatkit.handoff.to": known.get("to")}
@@ -219,7 +224,16 @@ class _Trace:
             return "", ""
         kind = _text(step["error"].get("type") or "_OTHER")
         message = step["error"].get("message", "")
-        return kind, outgoing(message) if self._with_content and message else kind
+        return kind, self._outgoing.text(message) if self._with_content and message else kind
+
+    def _handed(self, known: dict[str, Any]) -> Attributes:
+        given, got = (self._outgoing.text(known.get(name, "")) for name in ("input", "output"))
+        return {
+            "input.value": given,
+            "output.value": got,
+            "gen_ai.tool.call.arguments": given,
+            "gen_ai.tool.call.result": got,
+        }
 
     def _model(self, name: str) -> Attributes:
         if not name:
@@ -279,16 +293,6 @@ def _name(step: dict[str, Any], shape: Shape) -> str:
 
 def _model_name(step: dict[str, Any]) -> str:
     return "" if step["name"] in _UNKNOWN_MODELS else str(step["name"])
-
-
-def _handed(known: dict[str, Any]) -> Attributes:
-    given, got = (outgoing(known.get(name, "")) for name in ("input", "output"))
-    return {
-        "input.value": given,
-        "output.value": got,
-        "gen_ai.tool.call.arguments": given,
-        "gen_ai.tool.call.result": got,
-    }
 
 
 def _nanoseconds(moment: datetime) -> int:

@@ -14,9 +14,10 @@ from typing import Any
 
 from .collector import Collector
 from .conf import conf
-from .destinations import PURGED, Outcome, Verdict, outgoing, pseudonym, told_event, told_turn
+from .destinations import PURGED, Outcome, Verdict, pseudonym, told_event, told_turn
 from .http_client import Answer, is_address
 from .models import FIGURES, ClientEvent, Delivery, Message, Turn
+from .text_levels import Outgoing
 
 _PLACES = ("tenant", "session_id", "thread_id", "request_id", "operation", "locale", "model")
 
@@ -25,6 +26,7 @@ class Webhook(Collector):
     """Posts ``{"type", "event_id", …}`` with ``X-Signature`` and ``Idempotency-Key``."""
 
     name = "webhook"
+    text_setting = "observability_webhook_text"
     retried = frozenset({408, 425, 429, *range(500, 600)})
 
     @staticmethod
@@ -35,7 +37,7 @@ class Webhook(Collector):
         )
 
     def send(self, delivery: Delivery) -> Outcome:
-        payload = _payload(delivery)
+        payload = self._payload(delivery)
         if payload is None:
             return PURGED
         settings = conf()
@@ -48,6 +50,13 @@ class Webhook(Collector):
             ),
         }
         return self.post(settings.observability_webhook_url, body, headers)
+
+    def _payload(self, delivery: Delivery) -> dict[str, Any] | None:
+        if delivery.kind == Delivery.Kind.ACTION:
+            event = told_event(delivery)
+            return action_payload(event) if event is not None else None
+        turn = told_turn(delivery)
+        return turn_payload(turn, self.outgoing()) if turn is not None else None
 
     def accepted(self, answer: Answer) -> Outcome:
         return Outcome(verdict=Verdict.DELIVERED, status=answer.status)
@@ -63,7 +72,7 @@ def signature(secret: str, body: bytes, *, timestamp: int) -> str:
     return f"t={timestamp},v1={digest}"
 
 
-def turn_payload(turn: Turn) -> dict[str, Any]:
+def turn_payload(turn: Turn, outgoing: Outgoing) -> dict[str, Any]:
     """The event that tells of a turn, in the words of the read API. What is not known is null."""
     return {
         "type": "turn",
@@ -73,19 +82,19 @@ def turn_payload(turn: Turn) -> dict[str, Any]:
         **{name: getattr(turn, name) for name in _PLACES},
         "status": str(turn.status),
         "error_code": turn.error_code,
-        "error_message": outgoing(turn.error_message),
+        "error_message": outgoing.text(turn.error_message),
         "started_at": _iso(turn.started_at),
         "ended_at": _iso(turn.ended_at) if turn.ended_at is not None else None,
         **{name: getattr(turn, name) for name in FIGURES},
         "cost_usd": str(turn.cost_usd) if turn.cost_usd is not None else None,
-        "prompt": outgoing(turn.prompt),
-        "response": outgoing(turn.response),
+        "prompt": outgoing.text(turn.prompt),
+        "response": outgoing.text(turn.response),
         "messages": [
             {
                 "kind": message.kind,
                 "item_id": message.item_id,
                 "created_at": _iso(message.created_at),
-                "text": outgoing(message.text),
+                "text": outgoing.text(message.text),
             }
             for message in Message.objects.filter(turn=turn).order_by("position")
         ],
@@ -106,14 +115,6 @@ def action_payload(event: ClientEvent) -> dict[str, Any]:
         "data": event.data,
         "occurred_at": _iso(event.occurred_at),
     }
-
-
-def _payload(delivery: Delivery) -> dict[str, Any] | None:
-    if delivery.kind == Delivery.Kind.ACTION:
-        event = told_event(delivery)
-        return action_payload(event) if event is not None else None
-    turn = told_turn(delivery)
-    return turn_payload(turn) if turn is not None else None
 
 
 def _iso(moment: datetime) -> str:

@@ -13,16 +13,21 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from observability import anosys
-from observability.anosys import AnosysClient, turn_payload
+from observability import anosys, collector
+from observability.anosys import Anosys, turn_payload
 from observability.destinations import Outcome, Verdict
 from observability.http_client import is_address
 from observability.models import Turn
+from observability.text_levels import Level, Outgoing
 from tests.observability.helpers import STARTED, add_message, make_turn
 from tests.standins.anosys import AnosysStandin, Answer, anosys_standin
 
 STARTED_MS = 1_795_262_400_000
 EVENT: dict[str, object] = {"event_id": "e1", "event_type": "chatkit chat"}
+
+
+def payload_of(turn: Turn, level: Level = Level.FULL) -> dict[str, Any]:
+    return turn_payload(turn, Outgoing(level))
 
 
 @pytest.mark.django_db
@@ -40,7 +45,7 @@ class TestPayload:
         add_message(turn, "prompt", "What is the time?", item_id="msg_1")
         add_message(turn, "thought", "A clock would help.", item_id="wf_1")
         add_message(turn, "response", "Noon.", item_id="msg_2")
-        payload = turn_payload(turn)
+        payload = payload_of(turn)
         pseudonym = payload.pop("cvs5")
         assert payload == {
             "event_type": "chatkit chat",
@@ -100,7 +105,7 @@ class TestPayload:
         assert len(pseudonym) == 32
 
     def test_an_unknown_number_is_left_out_and_a_known_zero_is_not(self) -> None:
-        payload = turn_payload(make_turn(ttft_ms=0))
+        payload = payload_of(make_turn(ttft_ms=0))
         assert payload["cvn2"] == 0
         assert {"cvn1", "cvn3", "cvn4", "cvn5"}.isdisjoint(payload)
 
@@ -108,7 +113,7 @@ class TestPayload:
         turn = make_turn(session_id="", model="", status=Turn.Status.FAILED, error_code="x.y")
         add_message(turn, "prompt", "one", item_id="")
         add_message(turn, "response", "two", item_id="msg_2")
-        payload = turn_payload(turn)
+        payload = payload_of(turn)
         assert (payload["cvs3"], payload["cvs6"]) == ("", "")
         assert (payload["cvs8"], payload["cvs9"]) == ("failed", "x.y")
         assert [payload[f"cvs{slot}"] for slot in (10, 11, 13, 14, 15, 17)] == [
@@ -121,17 +126,17 @@ class TestPayload:
         ]
 
     def test_a_turn_without_messages_has_no_flat_slots(self) -> None:
-        payload = turn_payload(make_turn())
+        payload = payload_of(make_turn())
         assert payload["messages"] == []
         assert "cvs10" not in payload
 
     def test_a_turn_that_never_ended_is_dated_by_its_start(self) -> None:
-        assert turn_payload(make_turn(ended_at=None))["timestamp_ms"] == STARTED_MS
+        assert payload_of(make_turn(ended_at=None))["timestamp_ms"] == STARTED_MS
 
     def test_its_types_are_those_of_the_reference(self) -> None:
         turn = make_turn(duration_ms=1, ttft_ms=2, total_ms=3, input_tokens=4, output_tokens=5)
         add_message(turn, "prompt", "a text")
-        payload: dict[str, Any] = json.loads(json.dumps(turn_payload(turn)))
+        payload: dict[str, Any] = json.loads(json.dumps(payload_of(turn)))
         for name, value in payload.items():
             if name.startswith("cvs"):
                 assert type(value) is str, name
@@ -144,7 +149,7 @@ class TestPayload:
             add_message(turn, "prompt", f"question {number}")
             add_message(turn, "response", f"answer {number}")
         second = Turn.objects.get(started_at=STARTED + timedelta(minutes=2))
-        payload = turn_payload(second)
+        payload = payload_of(second)
         # What came later is not told, so that a delivery that was delayed tells the same.
         assert texts(payload) == ["question 1", "answer 1", "question 2", "answer 2"]
         assert (payload["cvs13"], payload["cvs17"]) == ("question 2", "answer 2")
@@ -157,7 +162,7 @@ class TestPayload:
         turn = make_turn(started_at=STARTED + timedelta(minutes=1))
         for number in range(100):
             add_message(turn, "response", f"later {number}")
-        told = texts(turn_payload(turn))
+        told = texts(payload_of(turn))
         assert len(told) == 200
         assert told[0] == "earlier 50"
         assert told[99:101] == ["earlier 149", "later 0"]
@@ -172,35 +177,35 @@ class TestPayload:
         add_message(make_turn(**other), "prompt", "not yours")
         turn = make_turn(started_at=STARTED + timedelta(minutes=1))
         add_message(turn, "prompt", "yours")
-        assert texts(turn_payload(turn)) == ["yours"]
+        assert texts(payload_of(turn)) == ["yours"]
 
     def test_turns_without_a_thread_are_no_conversation(self) -> None:
         add_message(make_turn(thread_id=""), "prompt", "another")
         turn = make_turn(thread_id="", started_at=STARTED + timedelta(minutes=1))
         add_message(turn, "prompt", "this one")
-        assert texts(turn_payload(turn)) == ["this one"]
+        assert texts(payload_of(turn)) == ["this one"]
 
     def test_a_turn_whose_text_was_purged_is_not_told(self) -> None:
         add_message(make_turn(text_purged_at=timezone.now()), "prompt", "left over")
         turn = make_turn(started_at=STARTED + timedelta(minutes=1))
-        assert texts(turn_payload(turn)) == []
+        assert texts(payload_of(turn)) == []
 
     def test_no_id_of_a_person_is_told(self) -> None:
-        payload = turn_payload(make_turn(owner_key="user:8675309"))
+        payload = payload_of(make_turn(owner_key="user:8675309"))
         assert "8675309" not in json.dumps(payload)
 
     def test_the_pseudonym_is_stable_and_each_owner_s_own(self) -> None:
-        names = [turn_payload(make_turn(owner_key=key))["cvs5"] for key in ("a", "a", "b")]
+        names = [payload_of(make_turn(owner_key=key))["cvs5"] for key in ("a", "a", "b")]
         assert names[0] == names[1] != names[2]
 
     def test_the_pseudonym_hangs_on_the_secret_key(self, settings: Settings) -> None:
         turn = make_turn()
-        before = turn_payload(turn)["cvs5"]
+        before = payload_of(turn)["cvs5"]
         settings.SECRET_KEY = "another one"
-        assert turn_payload(turn)["cvs5"] != before
+        assert payload_of(turn)["cvs5"] != before
 
     def test_nobody_has_no_pseudonym(self) -> None:
-        assert turn_payload(make_turn(owner_key=""))["cvs5"] == ""
+        assert payload_of(make_turn(owner_key=""))["cvs5"] == ""
 
 
 def texts(payload: dict[str, object]) -> list[str]:
@@ -256,8 +261,8 @@ def standin(settings: Settings) -> Iterator[AnosysStandin]:
 
 
 @pytest.fixture
-def client(standin: AnosysStandin) -> Iterator[AnosysClient]:
-    client = AnosysClient()
+def client(standin: AnosysStandin) -> Iterator[Anosys]:
+    client = Anosys()
     yield client
     client.close()
 
@@ -283,7 +288,7 @@ class Clock:
 @pytest.mark.usefixtures("standin")
 class TestResolving:
     def test_the_key_is_sent_encoded_and_with_the_type(
-        self, client: AnosysClient, standin: AnosysStandin
+        self, client: Anosys, standin: AnosysStandin
     ) -> None:
         assert client.is_ready()
         assert standin.resolver_queries == [
@@ -291,27 +296,23 @@ class TestResolving:
         ]
 
     def test_a_resolver_url_may_have_a_query_of_its_own(
-        self, client: AnosysClient, standin: AnosysStandin, settings: Settings
+        self, client: Anosys, standin: AnosysStandin, settings: Settings
     ) -> None:
         settings.ANOSYS_RESOLVER_URL = f"{standin.resolver_url}?region=eu"
         assert client.is_ready()
         assert standin.resolver_queries[0]["region"] == ["eu"]
 
-    def test_one_answer_serves_many_events(
-        self, client: AnosysClient, standin: AnosysStandin
-    ) -> None:
+    def test_one_answer_serves_many_events(self, client: Anosys, standin: AnosysStandin) -> None:
         for _ in range(5):
-            assert client.send(EVENT).verdict is Verdict.DELIVERED
+            assert client.tell(EVENT).verdict is Verdict.DELIVERED
         assert (standin.resolver_requests, standin.ingestion_requests) == (1, 5)
 
-    def test_the_older_answer_is_understood(
-        self, client: AnosysClient, standin: AnosysStandin
-    ) -> None:
+    def test_the_older_answer_is_understood(self, client: Anosys, standin: AnosysStandin) -> None:
         standin.resolve(Answer(body=json.dumps({"url": standin.ingestion_url}).encode()))
-        assert client.send(EVENT).verdict is Verdict.DELIVERED
+        assert client.tell(EVENT).verdict is Verdict.DELIVERED
 
     def test_the_newer_name_wins_and_all_else_is_ignored(
-        self, client: AnosysClient, standin: AnosysStandin
+        self, client: Anosys, standin: AnosysStandin
     ) -> None:
         found = {
             "url": f"{standin.url}/older",
@@ -319,7 +320,7 @@ class TestResolving:
             "hook": "cmFpc2UgU3lzdGVtRXhpdA==",
         }
         standin.resolve(Answer(body=json.dumps(found).encode()))
-        assert client.send(EVENT).verdict is Verdict.DELIVERED
+        assert client.tell(EVENT).verdict is Verdict.DELIVERED
         assert standin.stray_requests == []
 
     @pytest.mark.parametrize(
@@ -351,18 +352,18 @@ class TestResolving:
         ids=str,
     )
     def test_without_an_address_events_wait_and_go_nowhere_else(
-        self, client: AnosysClient, standin: AnosysStandin, clock: Clock, answer: Answer
+        self, client: Anosys, standin: AnosysStandin, clock: Clock, answer: Answer
     ) -> None:
         standin.resolve(answer)
-        outcome = client.send(EVENT)
+        outcome = client.tell(EVENT)
         assert outcome.verdict is Verdict.RETRY
         assert (standin.ingestion_requests, standin.stray_requests) == (0, [])
         clock.ahead += 2
-        assert client.send(EVENT).verdict is Verdict.DELIVERED
+        assert client.tell(EVENT).verdict is Verdict.DELIVERED
 
     def test_a_resolver_that_is_down_is_asked_ever_more_rarely(
         self,
-        client: AnosysClient,
+        client: Anosys,
         standin: AnosysStandin,
         clock: Clock,
         monkeypatch: pytest.MonkeyPatch,
@@ -376,54 +377,54 @@ class TestResolving:
         assert standin.resolver_requests == 10
 
     def test_after_a_day_the_resolver_is_asked_again(
-        self, client: AnosysClient, standin: AnosysStandin, clock: Clock
+        self, client: Anosys, standin: AnosysStandin, clock: Clock
     ) -> None:
-        client.send(EVENT)
+        client.tell(EVENT)
         clock.ahead += 23 * 3600
-        client.send(EVENT)
+        client.tell(EVENT)
         assert standin.resolver_requests == 1
         clock.ahead += 2 * 3600
         standin.move("/moved")
-        assert client.send(EVENT).verdict is Verdict.DELIVERED
+        assert client.tell(EVENT).verdict is Verdict.DELIVERED
         assert standin.resolver_requests == 2
         assert standin.stray_requests == []
 
     @pytest.mark.parametrize("answer", [Answer(status=500), Answer(drop=True)], ids=str)
     def test_a_day_old_address_is_used_on_while_the_resolver_is_out_of_reach(
-        self, client: AnosysClient, standin: AnosysStandin, clock: Clock, answer: Answer
+        self, client: Anosys, standin: AnosysStandin, clock: Clock, answer: Answer
     ) -> None:
-        client.send(EVENT)
+        client.tell(EVENT)
         clock.ahead += 25 * 3600
         standin.resolve(answer)
-        assert client.send(EVENT).verdict is Verdict.DELIVERED
+        assert client.tell(EVENT).verdict is Verdict.DELIVERED
         assert standin.resolver_requests == 2
 
     def test_a_day_old_address_is_dropped_when_the_resolver_disowns_the_key(
-        self, client: AnosysClient, standin: AnosysStandin, clock: Clock
+        self, client: Anosys, standin: AnosysStandin, clock: Clock
     ) -> None:
-        client.send(EVENT)
+        client.tell(EVENT)
         clock.ahead += 25 * 3600
         standin.resolve(Answer(status=401))
-        assert client.send(EVENT).verdict is Verdict.RETRY
+        assert client.tell(EVENT).verdict is Verdict.RETRY
         assert standin.ingestion_requests == 1
 
     @pytest.mark.parametrize("status", [401, 403, 404, 410, 301, 307])
     def test_an_address_that_is_refused_is_asked_for_anew(
-        self, client: AnosysClient, standin: AnosysStandin, clock: Clock, status: int
+        self, client: Anosys, standin: AnosysStandin, clock: Clock, status: int
     ) -> None:
-        client.send(EVENT)
+        client.tell(EVENT)
         standin.answer(Answer(status=status, headers={"Location": "/elsewhere"}))
-        outcome = client.send(EVENT)
+        outcome = client.tell(EVENT)
         assert (outcome.verdict, outcome.status) == (Verdict.RETRY, status)
         standin.move("/moved")
         clock.ahead += 2
-        assert client.send(EVENT).verdict is Verdict.DELIVERED
+        assert client.tell(EVENT).verdict is Verdict.DELIVERED
         assert standin.resolver_requests == 2
         assert standin.stray_requests == []
 
     def test_an_address_that_stays_refused_is_asked_for_ever_more_rarely(
         self,
-        client: AnosysClient,
+        client: Anosys,
         standin: AnosysStandin,
         clock: Clock,
         monkeypatch: pytest.MonkeyPatch,
@@ -432,18 +433,18 @@ class TestResolving:
         standin.answer_always(Answer(status=403))
         for _ in range(100):
             clock.ahead += 1
-            client.send(EVENT)
+            client.tell(EVENT)
         assert standin.resolver_requests == standin.ingestion_requests == 7
 
     def test_a_given_ingestion_url_needs_no_resolver(
-        self, client: AnosysClient, standin: AnosysStandin, settings: Settings
+        self, client: Anosys, standin: AnosysStandin, settings: Settings
     ) -> None:
         settings.ANOSYS_INGESTION_URL = standin.ingestion_url
-        assert client.send(EVENT).verdict is Verdict.DELIVERED
+        assert client.tell(EVENT).verdict is Verdict.DELIVERED
         assert standin.resolver_requests == 0
 
     def test_a_given_ingestion_url_that_is_none_is_said(
-        self, client: AnosysClient, settings: Settings, caplog: pytest.LogCaptureFixture
+        self, client: Anosys, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
         settings.ANOSYS_INGESTION_URL = "collector.example/s3cret"
         assert not client.is_ready()
@@ -452,7 +453,7 @@ class TestResolving:
 
     def test_a_wrong_key_is_said_once_an_hour(
         self,
-        client: AnosysClient,
+        client: Anosys,
         settings: Settings,
         clock: Clock,
         caplog: pytest.LogCaptureFixture,
@@ -471,10 +472,10 @@ class TestResolving:
 @pytest.mark.usefixtures("standin")
 class TestSending:
     def test_an_event_is_one_json_object_with_its_id_in_a_header(
-        self, client: AnosysClient, standin: AnosysStandin
+        self, client: Anosys, standin: AnosysStandin
     ) -> None:
         event = {**EVENT, "cvs1": "Grüße 👋 \ud800 \u2028"}
-        assert client.send(event) == Outcome(verdict=Verdict.DELIVERED, status=200)
+        assert client.tell(event) == Outcome(verdict=Verdict.DELIVERED, status=200)
         assert standin.events == [event]
         assert standin.headers[0]["content-type"] == "application/json"
         assert standin.headers[0]["idempotency-key"] == "e1"
@@ -488,42 +489,42 @@ class TestSending:
         ],
     )
     def test_what_an_answer_means(
-        self, client: AnosysClient, standin: AnosysStandin, status: int, verdict: Verdict
+        self, client: Anosys, standin: AnosysStandin, status: int, verdict: Verdict
     ) -> None:
         body = b"" if status == 204 else b"{}"
         standin.answer(Answer(status=status, body=body))
-        outcome = client.send(EVENT)
+        outcome = client.tell(EVENT)
         assert (outcome.verdict, outcome.status) == (verdict, status)
 
     def test_the_collector_s_wish_is_passed_on(
-        self, client: AnosysClient, standin: AnosysStandin
+        self, client: Anosys, standin: AnosysStandin
     ) -> None:
         standin.answer(Answer(status=429, headers={"Retry-After": "17"}))
-        assert client.send(EVENT).retry_after == 17
+        assert client.tell(EVENT).retry_after == 17
 
     def test_what_the_collector_writes_is_not_kept(
-        self, client: AnosysClient, standin: AnosysStandin
+        self, client: Anosys, standin: AnosysStandin
     ) -> None:
         standin.answer(Answer(status=400, body=b"you sent: my secret"))
-        assert client.send(EVENT) == Outcome(verdict=Verdict.FINAL, status=400, error="HTTP 400")
+        assert client.tell(EVENT) == Outcome(verdict=Verdict.FINAL, status=400, error="HTTP 400")
 
     def test_a_collector_that_hangs_takes_no_more_than_its_time(
         self, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(anosys, "REQUEST_SECONDS", 1.0)
-        client = AnosysClient()
+        monkeypatch.setattr(collector, "REQUEST_SECONDS", 1.0)
+        client = Anosys()
         standin.answer(Answer(delay=60))
-        assert client.send(EVENT) == Outcome(verdict=Verdict.RETRY, error="DeadlineExceeded")
+        assert client.tell(EVENT) == Outcome(verdict=Verdict.RETRY, error="DeadlineExceeded")
         client.close()
 
     def test_a_request_takes_at_most_a_third_of_a_turn_s_lease(
         self, standin: AnosysStandin, settings: Settings
     ) -> None:
         settings.OBSERVABILITY_LEASE_SECONDS = 3
-        client = AnosysClient()
+        client = Anosys()
         standin.answer(Answer(delay=60))
         started = time.monotonic()
-        assert client.send(EVENT).error == "DeadlineExceeded"
+        assert client.tell(EVENT).error == "DeadlineExceeded"
         assert time.monotonic() - started < 5
         client.close()
 
@@ -548,15 +549,15 @@ def test_neither_key_nor_address_nor_text_is_ever_said(
     caplog: pytest.LogCaptureFixture,
     answer: Answer,
 ) -> None:
-    monkeypatch.setattr(anosys, "REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr(collector, "REQUEST_SECONDS", 0.3)
     for logger in ("", "httpx", "httpcore"):  # As on a site that logs all it can.
         caplog.set_level(logging.DEBUG, logger)
-    client = AnosysClient()
+    client = Anosys()
     standin.resolve(answer)
     standin.answer(answer)
     said = ""
     for _ in range(3):
-        said += repr(client.send({**EVENT, "cvs1": "canary-text"}))
+        said += repr(client.tell({**EVENT, "cvs1": "canary-text"}))
     said += repr(client) + repr(vars(client)["_http"]) + caplog.text
     client.close()
     assert "httpcore" in said

@@ -180,11 +180,11 @@ def test_what_can_t_be_put_into_words_does_not_hold_up_what_is_behind_it(
     enqueue_turns(3)
     told, tried = webhook.turn_payload, []
 
-    def fail_at_first(turn):
+    def fail_at_first(turn, outgoing):
         tried.append(turn)
         if len(tried) == 1:
             raise ValueError("-".join(("canary", "text")))
-        return told(turn)
+        return told(turn, outgoing)
 
     monkeypatch.setattr(webhook, "turn_payload", fail_at_first)
     courier.deliver()

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from observability import destinations, outbox
 from observability.checks import check_forwarding, check_opentelemetry
 from observability.courier import Courier
-from observability.destinations import PURGED, Destination, Outcome, Verdict, outgoing
+from observability.destinations import PURGED, Destination, Outcome, Verdict
 from observability.models import Delivery
 from tests.factories import make_client_event
 from tests.observability.helpers import make_turn
@@ -125,20 +125,19 @@ class TestDeliveries:
         assert Delivery.objects.get().state == Delivery.State.DELIVERED
 
 
-def test_what_leaves_is_redacted_and_bounded_and_encodable() -> None:
-    assert outgoing("Noon.") == "Noon."
-    assert "vera@example.com" not in outgoing("Write to vera@example.com")
-    assert outgoing("a\ud800b") == "a?b"
-    long = outgoing("word " * 30_000)
-    assert len(long) < destinations.TEXT_CHARS + 20
-    assert long.endswith("… (+50000)")
-
-
 def ids(messages: list[CheckMessage]) -> list[str | None]:
     return [message.id for message in messages]
 
 
 class TestChecks:
+    @pytest.mark.parametrize(
+        "name", ["ANOSYS_TEXT", "OBSERVABILITY_OTLP_TEXT", "OBSERVABILITY_WEBHOOK_TEXT"]
+    )
+    def test_a_level_of_text_that_is_none_is_an_error(self, settings: Settings, name: str) -> None:
+        setattr(settings, name, "some")
+        (error,) = [each for each in check_forwarding() if each.id == "observability.E005"]
+        assert name in error.msg
+
     def test_that_nothing_leaves_is_said_only_while_nothing_does(self, settings: Settings) -> None:
         assert ids(check_forwarding()) == ["observability.I001"]
         settings.OTEL_EXPORTER_OTLP_ENDPOINT = "https://collector.example"

@@ -58,8 +58,15 @@ class TestForwarding:
     def test_what_is_refused_for_now_is_left_and_fails(self, standin: AnosysStandin) -> None:
         for _ in range(3):
             enqueue()
-        standin.answer(Answer(status=503, headers={"Retry-After": "60"}))
+        standin.answer(Answer(status=500, headers={"Retry-After": "60"}))
         assert fail_to_forward() == "2 delivered, 0 purged, 0 given up, 1 left."
+
+    def test_a_collector_that_is_down_is_asked_once(self, standin: AnosysStandin) -> None:
+        for _ in range(3):
+            enqueue()
+        standin.answer_always(Answer(status=503, headers={"Retry-After": "60"}))
+        assert fail_to_forward() == "0 delivered, 0 purged, 0 given up, 3 left."
+        assert standin.ingestion_requests == 1
 
     def test_what_is_refused_for_good_is_given_up_and_fails(self, standin: AnosysStandin) -> None:
         enqueue()
@@ -129,7 +136,7 @@ class TestForwarding:
         def interrupt(*args: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(anosys.AnosysClient, "send", interrupt)
+        monkeypatch.setattr(anosys.Anosys, "tell", interrupt)
         with pytest.raises(KeyboardInterrupt):
             forward()
         assert set(Delivery.objects.values_list("state", flat=True)) == {State.PENDING}

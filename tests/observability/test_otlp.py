@@ -325,7 +325,7 @@ class TestContent:
     def test_what_was_said_is_on_the_turn_in_both_spellings(
         self, courier: Courier, standin: OTLPStandin, settings: Settings
     ) -> None:
-        settings.OBSERVABILITY_OTLP_CONTENT = True
+        settings.OBSERVABILITY_OTLP_TEXT = "redacted"
         turn = make_traced_turn()
         make_steps(turn)
         told = attributes(deliver(turn, courier, standin)["request"])
@@ -347,7 +347,7 @@ class TestContent:
     def test_what_a_tool_was_handed_and_returned_and_complained_of(
         self, courier: Courier, standin: OTLPStandin, settings: Settings
     ) -> None:
-        settings.OBSERVABILITY_OTLP_CONTENT = True
+        settings.OBSERVABILITY_OTLP_TEXT = "redacted"
         turn = make_traced_turn()
         make_steps(turn)
         tool = deliver(turn, courier, standin)["span_tool"]
@@ -360,7 +360,7 @@ class TestContent:
     def test_personal_data_is_masked(
         self, courier: Courier, standin: OTLPStandin, settings: Settings
     ) -> None:
-        settings.OBSERVABILITY_OTLP_CONTENT = True
+        settings.OBSERVABILITY_OTLP_TEXT = "redacted"
         turn = make_traced_turn(prompt="Write to vera@example.com")
         deliver(turn, courier, standin)
         assert b"vera@example.com" not in standin.posts[0].body
@@ -371,7 +371,7 @@ class TestContent:
     ) -> None:
         if connection.vendor == "postgresql":
             pytest.skip("PostgreSQL’s JSON can’t hold one.")
-        settings.OBSERVABILITY_OTLP_CONTENT = True
+        settings.OBSERVABILITY_OTLP_TEXT = "redacted"
         turn = make_traced_turn()
         step = {**STEPS[4], "name": "clo\ud800ck", "attributes": {"input": "\ud800", "output": ""}}
         make_steps(turn, [STEPS[0], step])
@@ -466,7 +466,7 @@ class TestSending:
         settings: Settings,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        settings.OBSERVABILITY_OTLP_CONTENT = True
+        settings.OBSERVABILITY_OTLP_TEXT = "redacted"
         caplog.set_level("DEBUG")
         enqueue(make_traced_turn())
         standin.answer(Answer(drop=True))

@@ -1,0 +1,50 @@
+"""How much of what was said is kept, and how much of it leaves: as it is, redacted, or nothing."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from .database import storable
+from .redactor import redacted
+
+TEXT_CHARS = 100_000
+"""What leaves of each text; none that a visitor reads is as long."""
+PAYLOAD_CHARS = 1_000_000
+"""What leaves of all texts of one event: collectors refuse bodies of many megabytes."""
+
+
+class Level(models.TextChoices):
+    FULL = "full", _("as it was said")
+    REDACTED = "redacted", _("redacted")
+    NONE = "none", _("nothing")
+
+
+def at_level(level: Level, text: str) -> str:
+    """The text as it may be kept or sent at this level."""
+    if level is Level.FULL:
+        return text
+    return redacted(text) if level is Level.REDACTED else ""
+
+
+class Outgoing:
+    """The texts of one event as they may leave: at a level, each of bounded length and all of them
+    together too, with a mark where something is missing, and encodable, which what JSON escapes is
+    not always. What is asked for first is cut last.
+    """
+
+    def __init__(self, level: Level) -> None:
+        self.level = level
+        self._left = PAYLOAD_CHARS
+        self._known: dict[str, str] = {}
+
+    def text(self, text: str) -> str:
+        if not text or self.level is Level.NONE:
+            return ""
+        # Redaction takes a millisecond for some pages, and an event says the same twice.
+        if text not in self._known:
+            self._known[text] = storable(at_level(self.level, text))
+        whole = self._known[text]
+        kept = whole[: min(TEXT_CHARS, self._left)]
+        self._left -= len(kept)
+        return kept if len(kept) == len(whole) else f"{kept}… (+{len(whole) - len(kept)})"
