@@ -31,9 +31,9 @@ def standin(settings: Settings) -> Iterator[AnosysStandin]:
         yield standin
 
 
-def forward() -> str:
+def forward(*options: str) -> str:
     output = StringIO()
-    call_command("forward_traces", stdout=output)
+    call_command("forward_traces", *options, stdout=output)
     return output.getvalue().strip()
 
 
@@ -67,6 +67,16 @@ class TestForwarding:
         standin.answer_always(Answer(status=503, headers={"Retry-After": "60"}))
         assert fail_to_forward() == "0 delivered, 0 purged, 0 given up, 3 left."
         assert standin.ingestion_requests == 1
+
+    def test_what_was_given_up_is_sent_when_asked_for(self, standin: AnosysStandin) -> None:
+        delivery = enqueue()
+        standin.answer(Answer(status=400))
+        assert fail_to_forward() == "0 delivered, 0 purged, 1 given up, 0 left."
+        assert forward() == "0 delivered, 0 purged, 0 given up, 0 left."
+        told = forward("--retry-dead")
+        assert "1 that were given up are due again." in told
+        assert "1 delivered, 0 purged, 0 given up, 0 left." in told
+        assert standin.event_ids[-1] == delivery.event_id
 
     def test_what_is_refused_for_good_is_given_up_and_fails(self, standin: AnosysStandin) -> None:
         enqueue()

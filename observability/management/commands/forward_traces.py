@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 from tqdm import tqdm
 
@@ -31,7 +31,17 @@ class Command(BaseCommand):
         "left undelivered, and 1 when something is."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--retry-dead",
+            action="store_true",
+            help="first make deliveries that were given up due again, as if they were new",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["retry_dead"]:
+            count = outbox.send_again(Delivery.objects.all())
+            self.stdout.write(_("%(count)d that were given up are due again.") % {"count": count})
         waiting = Delivery.objects.outstanding()
         courier = Courier()
         with (
@@ -62,7 +72,10 @@ class Command(BaseCommand):
             "left": left,
         }
         if left and not outbox.enabled_destinations():
-            raise CommandError(_("%s No collector is set up: set ANOSYS_API_KEY.") % summary)
+            raise CommandError(
+                _("%s No collector is set up: set ANOSYS_API_KEY, or see docs/forwarding.md.")
+                % summary
+            )
         if left or outcomes[Delivery.State.DEAD]:
             raise CommandError(summary)
         self.stdout.write(summary)
