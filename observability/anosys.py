@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -17,17 +18,9 @@ from django.db.models import QuerySet
 
 from .collector import Collector
 from .conf import conf
-from .destinations import (
-    PURGED,
-    USER_AGENT,
-    Outcome,
-    Verdict,
-    pseudonym,
-    told_event,
-    told_turn,
-)
-from .http_client import Answer, TransportError, is_address
-from .models import ClientEvent, Delivery, Message, Turn
+from .destinations import USER_AGENT, Outcome, Verdict, pseudonym
+from .http_client import Answer, Post, TransportError, is_address
+from .models import ClientEvent, Message, Turn
 from .outbox import ANOSYS, backoff_seconds
 from .text_levels import Outgoing
 
@@ -79,16 +72,18 @@ def turn_payload(turn: Turn, outgoing: Outgoing) -> dict[str, object]:
         "cvn5": turn.total_ms,
     }
     payload.update({name: number for name, number in numbers.items() if number is not None})
+    history = list(_newest_until(turn))
+    own = [message for message in history[::-1] if message.turn_id == turn.pk]
+    if len(own) == MESSAGES_AT_MOST:
+        own = list(Message.objects.filter(turn=turn).order_by("position"))
     slot = FIRST_MESSAGE_SLOT
-    for message in Message.objects.filter(turn=turn).order_by("position"):
-        told = _told(message, outgoing)
+    for message in own:
         # The time as a string: the reference client groups by it.
-        for value in told.values():
+        for value in _told(message, outgoing).values():
             payload[f"cvs{slot}"] = str(value)
             slot += 1
     # The newest first: where there is too much, the oldest is cut.
-    newest_first = [_told(message, outgoing) for message in _newest_until(turn)]
-    payload["messages"] = newest_first[::-1]
+    payload["messages"] = [_told(message, outgoing) for message in history][::-1]
     return payload
 
 
@@ -137,7 +132,7 @@ def _ms(moment: datetime) -> int:
 # -- the destination -----------------------------------------------------------------------------
 
 
-class Anosys(Collector):
+class Anosys(Collector[dict[str, object]]):
     """Turns and user actions, on their way to Anosys: finds the address, and posts there."""
 
     name = ANOSYS
@@ -161,29 +156,31 @@ class Anosys(Collector):
         """Whether there is an address to send to; looks for one where it is time to."""
         return super().is_ready() and self._has_address()
 
-    def send(self, delivery: Delivery) -> Outcome:
-        if delivery.kind == Delivery.Kind.ACTION:
-            event = told_event(delivery)
-            return PURGED if event is None else self.tell(action_payload(event))
-        turn = told_turn(delivery)
-        return PURGED if turn is None else self.tell(turn_payload(turn, self.outgoing()))
+    def worded(self, subject: Turn | ClientEvent) -> dict[str, object]:
+        if isinstance(subject, ClientEvent):
+            return action_payload(subject)
+        return turn_payload(subject, self.outgoing())
 
-    def tell(self, payload: dict[str, object]) -> Outcome:
-        """Post one event. Never raises for what the network or the collector does."""
-        if not self._has_address():
-            return Outcome(verdict=Verdict.RETRY, error="no address")
-        content = json.dumps(payload, separators=(",", ":")).encode()
+    def post_of(self, event: dict[str, object]) -> Post:
+        content = json.dumps(event, separators=(",", ":")).encode()
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": str(payload["event_id"]),
+            "Idempotency-Key": str(event["event_id"]),
+            "User-Agent": USER_AGENT,
         }
-        outcome = self.post(self._address, content, headers)
-        status = outcome.status or 0
-        if status in _ADDRESS_DOUBTED or 300 <= status < 400:
-            # Not the event's fault: the address is wrong, or no longer ours. Ask for it anew.
-            self._address = ""
-            self._postpone(f"its collector answers HTTP {status}")
-        return outcome
+        return Post(self._address, content, headers)
+
+    def tell(self, events: Sequence[dict[str, object]]) -> list[Outcome]:
+        if not self._has_address():
+            return [Outcome(verdict=Verdict.RETRY, error="no address")] * len(events)
+        outcomes = super().tell(events)
+        for status in (outcome.status or 0 for outcome in outcomes):
+            if status in _ADDRESS_DOUBTED or 300 <= status < 400:
+                # Not the event's fault: the address is wrong, or no longer ours. Ask for it anew.
+                self._address = ""
+                self._postpone(f"its collector answers HTTP {status}")
+                break
+        return outcomes
 
     def accepted(self, answer: Answer) -> Outcome:
         self._attempts = 0

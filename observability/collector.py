@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 from .conf import conf
-from .destinations import REQUEST_SECONDS, USER_AGENT, Destination, Outcome, Verdict
-from .http_client import Answer, BoundedClient, TransportError, retry_after_seconds
+from .destinations import PURGED, REQUEST_SECONDS, Destination, Outcome, Verdict, told
+from .http_client import Answer, BoundedClient, Post, TransportError, retry_after_seconds
+from .models import ClientEvent, Delivery, Turn
 from .outbox import BACKOFF_CAP_SECONDS, backoff_seconds
 
 logger = logging.getLogger(__name__)
+
+EventT = TypeVar("EventT")
+"""An event in the collector's own words."""
 
 PAUSE_CAP_SECONDS = 60.0
 """How long a collector that is down is left alone, unless it asks for more."""
@@ -21,7 +27,7 @@ _DOWN = frozenset({429, 502, 503, 504})
 """Not about the event: any other would be answered likewise."""
 
 
-class Collector(Destination):
+class Collector(Destination, Generic[EventT]):
     """Posts, and judges the answers. A collector that is down costs one attempt for each pause,
     and not a time-out for each delivery.
     """
@@ -39,23 +45,34 @@ class Collector(Destination):
     def is_ready(self) -> bool:
         return time.monotonic() >= self._resume_tick
 
+    def send(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        events = [self._worded(subject) for subject in told(deliveries)]
+        outcomes = iter(self.tell([each for each in events if not isinstance(each, Outcome)]))
+        return [each if isinstance(each, Outcome) else next(outcomes) for each in events]
+
+    @abstractmethod
+    def worded(self, subject: Turn | ClientEvent) -> EventT:
+        """The event that tells of this."""
+
+    @abstractmethod
+    def post_of(self, event: EventT) -> Post:
+        """How to send it."""
+
     @abstractmethod
     def accepted(self, answer: Answer) -> Outcome:
         """What an answer of 2xx means."""
 
-    def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> Outcome:
-        """Post one event. Never raises for what the network or the collector does."""
-        try:
-            answer = self._http.post(url, content, {"User-Agent": USER_AGENT, **headers})
-        except TransportError as error:
-            outcome = Outcome(verdict=Verdict.RETRY, error=str(error))
-        else:
-            outcome = self._judge(answer)
-        if outcome.status is None or outcome.status in _DOWN:
-            self._pause(outcome)
+    def tell(self, events: Sequence[EventT]) -> list[Outcome]:
+        """Post these at once. Never raises for what the network or the collector does."""
+        if not events:
+            return []
+        outcomes = [self._judge(each) for each in self._http.post_all(map(self.post_of, events))]
+        down = [each for each in outcomes if each.status is None or each.status in _DOWN]
+        if down:
+            self._pause(down)
         else:
             self._failures = 0
-        return outcome
+        return outcomes
 
     def cut_off(self, tick: float) -> None:
         self._http.cut_off(tick)
@@ -63,7 +80,21 @@ class Collector(Destination):
     def close(self) -> None:
         self._http.close()
 
-    def _judge(self, answer: Answer) -> Outcome:
+    def _worded(self, subject: Turn | ClientEvent | None) -> EventT | Outcome:
+        """One that can't be put into words must not hold up those behind it."""
+        if subject is None:
+            return PURGED
+        try:
+            return self.worded(subject)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # Where and what kind of failure: the text of an exception may quote anything.
+            kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+            logger.error("A delivery can't be told to %s: %s\n%s", self.name, kind, where)
+            return Outcome(verdict=Verdict.RETRY, error=kind)
+
+    def _judge(self, answer: Answer | TransportError) -> Outcome:
+        if isinstance(answer, TransportError):
+            return Outcome(verdict=Verdict.RETRY, error=str(answer))
         status = answer.status
         if 200 <= status < 300:
             return self.accepted(answer)
@@ -73,10 +104,10 @@ class Collector(Destination):
         retry_after = retry_after_seconds(answer)
         return Outcome(verdict=Verdict.RETRY, status=status, retry_after=retry_after, error=error)
 
-    def _pause(self, outcome: Outcome) -> None:
+    def _pause(self, down: Sequence[Outcome]) -> None:
         if not self._failures:
-            logger.warning("Deliveries to %s wait: %s.", self.name, outcome.error)
-        wish = min(outcome.retry_after or 0.0, BACKOFF_CAP_SECONDS)
+            logger.warning("Deliveries to %s wait: %s.", self.name, down[0].error)
+        wish = min(max(each.retry_after or 0.0 for each in down), BACKOFF_CAP_SECONDS)
         seconds = max(wish, min(backoff_seconds(self._failures), PAUSE_CAP_SECONDS))
         self._resume_tick = time.monotonic() + seconds
         self._failures += 1

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import traceback
 import uuid
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
 from . import outbox
 from .destinations import Destination, Outcome, Verdict, registry
 from .models import Delivery
 
-logger = logging.getLogger(__name__)
-
-BATCH = 20
+BATCH = 50
+AT_ONCE = 8
+"""How many requests to one collector are on their way at a time."""
 LEASE_MARGIN_SECONDS = 15.0
 """Nothing is sent under a lease that has less left: a request and its settling must fit in."""
 
@@ -24,7 +22,7 @@ class Courier:
     """For one thread; only ``stop_at`` may be called from others."""
 
     def __init__(self, between: Callable[[], None] | None = None) -> None:
-        """``between`` is called before each delivery: for what can't wait for a slow collector."""
+        """``between`` is called before each request: for what can't wait for a slow collector."""
         self.outcomes: Counter[Delivery.State] = Counter()
         """How the attempts of this courier ended; ``PENDING`` are those to be tried again."""
         self._between = between
@@ -59,34 +57,28 @@ class Courier:
     def _deliver_batch(self, destination: str, client: Destination) -> int:
         last_tick = time.monotonic() + outbox.LEASE_SECONDS - LEASE_MARGIN_SECONDS
         tried = 0
-        for delivery in outbox.claim(BATCH, destination):
-            self._token = delivery.lease_token
+        for some in _in_parts(outbox.claim(BATCH, destination)):
+            self._token = some[0].lease_token
             if self._between is not None:
                 self._between()
             if time.monotonic() > last_tick or self._is_stopped or not client.is_ready():
                 self._release()
                 return tried
-            state = self._send(delivery, client)
-            tried += 1
-            if state is not None:
-                self.outcomes[state] += 1
+            self._settle(some, client.send(some))
+            tried += len(some)
         self._token = None
         return tried
 
-    def _send(self, delivery: Delivery, client: Destination) -> Delivery.State | None:
-        outcome = _outcome(delivery, client)
-        if outcome.verdict is Verdict.PURGED:
-            return outbox.purged(delivery)
-        if outcome.verdict is Verdict.DELIVERED:
-            return outbox.delivered(delivery, status=outcome.status, error=outcome.error)
-        if outcome.verdict is Verdict.FINAL:
-            return outbox.dead(delivery, status=outcome.status, error=outcome.error)
-        return outbox.retry(
-            delivery,
-            status=outcome.status,
-            error=outcome.error,
-            retry_after=outcome.retry_after,
-        )
+    def _settle(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome]) -> None:
+        delivered: dict[Outcome, list[Delivery]] = defaultdict(list)
+        for delivery, outcome in zip(deliveries, outcomes, strict=True):
+            if outcome.verdict is Verdict.DELIVERED:
+                delivered[outcome].append(delivery)
+            elif (state := _undelivered(delivery, outcome)) is not None:
+                self.outcomes[state] += 1
+        for outcome, alike in delivered.items():
+            count = outbox.delivered(alike, status=outcome.status, error=outcome.error)
+            self.outcomes[Delivery.State.DELIVERED] += count
 
     def _client(self, destination: str) -> Destination:
         if destination not in self._clients:
@@ -106,12 +98,22 @@ class Courier:
             self._token = None
 
 
-def _outcome(delivery: Delivery, client: Destination) -> Outcome:
-    """What became of it. One that can't be put into words must not hold up those behind it."""
-    try:
-        return client.send(delivery)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # Where and what kind of failure: the text of an exception may quote anything.
-        kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
-        logger.error("A delivery can't be told to %s: %s\n%s", client.name, kind, where)
-        return Outcome(verdict=Verdict.RETRY, error=kind)
+def _in_parts(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+    """One, to see whether its collector is there; then as many at a time as are sent at once."""
+    if deliveries:
+        yield deliveries[:1]
+    for start in range(1, len(deliveries), AT_ONCE):
+        yield deliveries[start : start + AT_ONCE]
+
+
+def _undelivered(delivery: Delivery, outcome: Outcome) -> Delivery.State | None:
+    if outcome.verdict is Verdict.PURGED:
+        return outbox.purged(delivery)
+    if outcome.verdict is Verdict.FINAL:
+        return outbox.dead(delivery, status=outcome.status, error=outcome.error)
+    return outbox.retry(
+        delivery,
+        status=outcome.status,
+        error=outcome.error,
+        retry_after=outcome.retry_after,
+    )

@@ -7,6 +7,7 @@ one address that takes posts) and its line in ``DESTINATIONS``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -79,8 +80,9 @@ class Destination(ABC):
         """Whether it makes sense to send now. Until then, deliveries wait uncounted."""
 
     @abstractmethod
-    def send(self, delivery: Delivery) -> Outcome:
-        """Tell what the delivery tells. Never raises for what a network or a collector does.
+    def send(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        """Tell what these tell, at once, and what became of each. Never raises for what a network
+        or a collector does, nor for what can't be put into words.
 
         What is told is looked up here and not with the claim: what was purged must not go out.
         """
@@ -108,14 +110,18 @@ def enabled(kind: Delivery.Kind | None = None) -> list[str]:
     ]
 
 
-def told_turn(delivery: Delivery) -> Turn | None:
-    """The turn that the delivery tells of; None where it or its text is gone."""
-    return Turn.objects.with_text().filter(deliveries=delivery).first()
-
-
-def told_event(delivery: Delivery) -> ClientEvent | None:
-    """The user action that the delivery tells of; None where that is gone."""
-    return ClientEvent.objects.filter(deliveries=delivery).select_related("turn").first()
+def told(deliveries: Sequence[Delivery]) -> list[Turn | ClientEvent | None]:
+    """What each of these tells of; None where that, or its text, is gone. At most two queries."""
+    turn_ids = {each.turn_id for each in deliveries if each.kind == Delivery.Kind.TURN}
+    event_ids = {each.client_event_id for each in deliveries if each.kind == Delivery.Kind.ACTION}
+    turns = Turn.objects.with_text().in_bulk(turn_ids - {None})
+    events = ClientEvent.objects.select_related("turn").in_bulk(event_ids - {None})
+    return [
+        turns.get(each.turn_id)
+        if each.kind == Delivery.Kind.TURN
+        else events.get(each.client_event_id)
+        for each in deliveries
+    ]
 
 
 def pseudonym(owner_key: str) -> str:

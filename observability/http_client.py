@@ -12,13 +12,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,6 +30,8 @@ BODY_BYTES = 64 * 1024
 UNWANTED_BODY_SECONDS = 1.0
 """A post's answer has a body that hardly anybody needs; past this, a new connection is cheaper."""
 ADDRESS_LENGTH = 2048
+
+T = TypeVar("T")
 
 
 class TransportError(Exception):
@@ -45,14 +47,22 @@ class Answer:
     body: bytes = b""
 
 
+class Post(NamedTuple):
+    """What to send where."""
+
+    url: str
+    content: bytes
+    headers: Mapping[str, str]
+
+
 class BoundedClient:
-    """Sends one request at a time, for one thread; only ``cut_off`` may be called from others."""
+    """Sends requests, for one thread; only ``cut_off`` may be called from others."""
 
     def __init__(self, *, seconds: float) -> None:
         """``seconds`` bound each request as a whole."""
         self._seconds = seconds
         self._cut_off = math.inf
-        self._deadline: asyncio.Timeout | None = None
+        self._deadlines: set[asyncio.Timeout] = set()
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_DaemonExecutor())
         self._client = httpx.AsyncClient(
@@ -63,16 +73,25 @@ class BoundedClient:
             follow_redirects=False,
         )
 
-    def post(self, url: str, content: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send, and read the status. Redirects are answers like others. Raises TransportError.
+    def post_all(self, posts: Iterable[Post]) -> list[Answer | TransportError]:
+        """Send them at once, each with a deadline of its own. Redirects are answers like others.
 
-        The answer's body is there only if it came at once, and whole.
+        The body of an answer is there only if it came at once, and whole.
         """
-        return self._run("POST", url, content, headers, body_wanted=False)
+        return self._loop.run_until_complete(
+            self._gathered([self._answer("POST", *post, body_wanted=False) for post in posts])
+        )
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Ask, and read at most ``BODY_BYTES``; a longer body is a TransportError."""
-        return self._run("GET", url, b"", headers, body_wanted=True)
+        """Ask, and read at most ``BODY_BYTES``; a longer body is a TransportError, which it raises
+        like any other.
+        """
+        answer = self._loop.run_until_complete(
+            self._answer("GET", url, b"", headers, body_wanted=True)
+        )
+        if isinstance(answer, TransportError):
+            raise answer
+        return answer
 
     def cut_off(self, tick: float) -> None:
         """Fail whatever waits at that ``time.monotonic()``, now and from now on: for shutdown."""
@@ -84,7 +103,10 @@ class BoundedClient:
         self._loop.run_until_complete(self._end())
         self._loop.close()
 
-    def _run(
+    async def _gathered(self, asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+        return await asyncio.gather(*asked)
+
+    async def _answer(
         self,
         method: str,
         url: str,
@@ -92,14 +114,15 @@ class BoundedClient:
         headers: Mapping[str, str],
         *,
         body_wanted: bool,
-    ) -> Answer:
-        request = self._request(method, url, content, headers, body_wanted=body_wanted)
+    ) -> Answer | TransportError:
         try:
-            return self._loop.run_until_complete(request)
+            return await self._request(method, url, content, headers, body_wanted=body_wanted)
+        except TransportError as error:
+            return error
         except TimeoutError:
-            raise TransportError("DeadlineExceeded") from None
+            return TransportError("DeadlineExceeded")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            raise TransportError(type(error).__name__) from None
+            return TransportError(type(error).__name__)
 
     async def _request(
         self,
@@ -111,12 +134,16 @@ class BoundedClient:
         body_wanted: bool,
     ) -> Answer:
         _is_unsaid.set(True)
-        deadline = min(time.monotonic() + self._seconds, self._cut_off)
-        async with (
-            asyncio.timeout(deadline - time.monotonic()) as self._deadline,
-            self._client.stream(method, url, content=content, headers=dict(headers)) as response,
-        ):
-            body = await self._read(response, wanted=body_wanted)
+        end = min(time.monotonic() + self._seconds, self._cut_off)
+        async with asyncio.timeout(end - time.monotonic()) as deadline:
+            self._deadlines.add(deadline)
+            try:
+                async with self._client.stream(
+                    method, url, content=content, headers=dict(headers)
+                ) as response:
+                    body = await self._read(response, wanted=body_wanted)
+            finally:
+                self._deadlines.discard(deadline)
         return Answer(status=response.status_code, headers=response.headers, body=body)
 
     async def _read(self, response: httpx.Response, *, wanted: bool) -> bytes:
@@ -147,13 +174,11 @@ class BoundedClient:
         await asyncio.gather(*left, return_exceptions=True)
 
     def _shorten(self) -> None:
-        """In the loop: bring the running request's deadline forward to the cut-off."""
-        if self._deadline is not None and not self._deadline.expired():
-            left = max(0.0, self._cut_off - time.monotonic())
+        """In the loop: bring the running requests' deadlines forward to the cut-off."""
+        left = max(0.0, self._cut_off - time.monotonic())
+        for deadline in self._deadlines:
             with suppress(RuntimeError):  # It has just ended.
-                self._deadline.reschedule(
-                    min(self._deadline.when() or math.inf, self._loop.time() + left)
-                )
+                deadline.reschedule(min(deadline.when() or math.inf, self._loop.time() + left))
 
 
 class _DaemonExecutor(ThreadPoolExecutor):

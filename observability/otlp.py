@@ -11,16 +11,16 @@ from urllib.parse import unquote
 
 from .collector import Collector
 from .conf import conf
-from .destinations import PURGED, Outcome, Verdict, told_turn
-from .http_client import Answer
-from .models import Delivery
+from .destinations import USER_AGENT, Outcome, Verdict
+from .http_client import Answer, Post
+from .models import ClientEvent, Delivery, Turn
 
 logger = logging.getLogger(__name__)
 
 PROTOBUF = "application/x-protobuf"
 
 
-class OTLP(Collector):
+class OTLP(Collector[bytes]):
     """One turn is one request: a trace of at most ``SPANS_AT_MOST`` spans and its root."""
 
     name = "otlp"
@@ -42,20 +42,22 @@ class OTLP(Collector):
     def is_ready(self) -> bool:
         return self._is_installed and super().is_ready()
 
-    def send(self, delivery: Delivery) -> Outcome:
+    def worded(self, subject: Turn | ClientEvent) -> bytes:
         from . import otlp_spans
 
-        turn = told_turn(delivery)
-        if turn is None:
-            return PURGED
+        if isinstance(subject, ClientEvent):
+            raise TypeError("A user action is no trace.")
+        return otlp_spans.export_request(subject, self.outgoing()).SerializeToString()
+
+    def post_of(self, event: bytes) -> Post:
         settings = conf()
-        request = otlp_spans.export_request(turn, self.outgoing())
-        url = f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
         headers = {
+            "User-Agent": USER_AGENT,
             **parse_headers(settings.otel_exporter_otlp_headers),
             "Content-Type": PROTOBUF,
         }
-        return self.post(url, request.SerializeToString(), headers)
+        url = f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
+        return Post(url, event, headers)
 
     def accepted(self, answer: Answer) -> Outcome:
         """All of the trace, or all but some spans: those must not be sent again."""

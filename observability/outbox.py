@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -102,20 +103,20 @@ def claim(limit: int, destination: str = ANOSYS) -> list[Delivery]:
     return list(Delivery.objects.leased_by(token).order_by("available_at", "pk"))
 
 
-def delivered(
-    delivery: Delivery, *, status: int | None = None, error: str = ""
-) -> Delivery.State | None:
-    """The collector has it, or all but what ``error`` says. Returns the new state, or None if the
-    lease was lost meanwhile.
+def delivered(deliveries: Sequence[Delivery], *, status: int | None = None, error: str = "") -> int:
+    """The collector has these, of one claim, or all but what ``error`` says. Returns how many were
+    still leased: what is not, another worker has taken over.
     """
-    return _settle(delivery, Delivery.State.DELIVERED, status=status, error=error)
+    return _settle(deliveries, Delivery.State.DELIVERED, status=status, error=error)
 
 
 def dead(
     delivery: Delivery, *, status: int | None = None, error: str = ""
 ) -> Delivery.State | None:
-    """Given up: the collector will never take it. Returns like :func:`delivered`."""
-    return _settle(delivery, Delivery.State.DEAD, status=status, error=error)
+    """Given up: the collector will never take it. Returns the new state, or None if the lease was
+    lost meanwhile.
+    """
+    return _one(delivery, Delivery.State.DEAD, status=status, error=error)
 
 
 def retry(
@@ -125,14 +126,14 @@ def retry(
     error: str = "",
     retry_after: float | None = None,
 ) -> Delivery.State | None:
-    """Not now: pending again after a backoff, or dead if too old. Returns like :func:`delivered`.
+    """Not now: pending again after a backoff, or dead if too old. Returns like :func:`dead`.
 
     ``retry_after`` is the collector's wish in seconds.
     """
     if timezone.now() - delivery.created_at > GIVE_UP_AFTER:
         return dead(delivery, status=status, error=error)
     seconds = backoff_seconds(delivery.attempts, retry_after)
-    return _settle(
+    return _one(
         delivery,
         Delivery.State.PENDING,
         status=status,
@@ -143,8 +144,8 @@ def retry(
 
 
 def purged(delivery: Delivery) -> Delivery.State | None:
-    """What it told of is gone, so there is nothing to send. Returns like :func:`delivered`."""
-    return _settle(delivery, Delivery.State.PURGED, attempts=delivery.attempts)
+    """What it told of is gone, so there is nothing to send. Returns like :func:`dead`."""
+    return _one(delivery, Delivery.State.PURGED, attempts=delivery.attempts)
 
 
 def send_again(deliveries: QuerySet[Delivery]) -> int:
@@ -189,17 +190,22 @@ def _due(destination: str) -> DeliveryQuerySet:
     return Delivery.objects.due().filter(destination=destination, settled_at=None)
 
 
+def _one(delivery: Delivery, state: Delivery.State, **outcome: Any) -> Delivery.State | None:
+    return state if _settle([delivery], state, **outcome) else None
+
+
 def _settle(
-    delivery: Delivery,
+    deliveries: Sequence[Delivery],
     state: Delivery.State,
     *,
     status: int | None = None,
     error: str = "",
     **changes: Any,
-) -> Delivery.State | None:
+) -> int:
     """Write an outcome, unless the lease was lost: then another worker's outcome counts."""
-    if delivery.lease_token is None:
-        return None
+    token = deliveries[0].lease_token
+    if token is None:
+        return 0
     values = {
         "attempts": F("attempts") + 1,
         "settled_at": Now(),
@@ -209,5 +215,5 @@ def _settle(
         "lease_expires_at": None,
         **changes,
     }
-    ours = Delivery.objects.leased_by(delivery.lease_token).filter(pk=delivery.pk)
-    return state if ours.update(state=state, **values) else None
+    ours = Delivery.objects.leased_by(token).filter(pk__in=[each.pk for each in deliveries])
+    return ours.update(state=state, **values)

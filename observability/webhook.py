@@ -14,15 +14,15 @@ from typing import Any
 
 from .collector import Collector
 from .conf import conf
-from .destinations import PURGED, Outcome, Verdict, pseudonym, told_event, told_turn
-from .http_client import Answer, is_address
-from .models import FIGURES, ClientEvent, Delivery, Message, Turn
+from .destinations import USER_AGENT, Outcome, Verdict, pseudonym
+from .http_client import Answer, Post, is_address
+from .models import FIGURES, ClientEvent, Message, Turn
 from .text_levels import Outgoing
 
 _PLACES = ("tenant", "session_id", "thread_id", "request_id", "operation", "locale", "model")
 
 
-class Webhook(Collector):
+class Webhook(Collector[dict[str, Any]]):
     """Posts ``{"type", "event_id", …}`` with ``X-Signature`` and ``Idempotency-Key``."""
 
     name = "webhook"
@@ -36,27 +36,23 @@ class Webhook(Collector):
             is_address(settings.observability_webhook_url) and settings.observability_webhook_secret
         )
 
-    def send(self, delivery: Delivery) -> Outcome:
-        payload = self._payload(delivery)
-        if payload is None:
-            return PURGED
+    def worded(self, subject: Turn | ClientEvent) -> dict[str, Any]:
+        if isinstance(subject, ClientEvent):
+            return action_payload(subject)
+        return turn_payload(subject, self.outgoing())
+
+    def post_of(self, event: dict[str, Any]) -> Post:
         settings = conf()
-        body = json.dumps(payload, separators=(",", ":")).encode()
+        body = json.dumps(event, separators=(",", ":")).encode()
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": delivery.event_id,
+            "Idempotency-Key": event["event_id"],
+            "User-Agent": USER_AGENT,
             "X-Signature": signature(
                 settings.observability_webhook_secret, body, timestamp=round(time.time())
             ),
         }
-        return self.post(settings.observability_webhook_url, body, headers)
-
-    def _payload(self, delivery: Delivery) -> dict[str, Any] | None:
-        if delivery.kind == Delivery.Kind.ACTION:
-            event = told_event(delivery)
-            return action_payload(event) if event is not None else None
-        turn = told_turn(delivery)
-        return turn_payload(turn, self.outgoing()) if turn is not None else None
+        return Post(settings.observability_webhook_url, body, headers)
 
     def accepted(self, answer: Answer) -> Outcome:
         return Outcome(verdict=Verdict.DELIVERED, status=answer.status)

@@ -274,6 +274,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def tell(client: Anosys, event: dict[str, object] = EVENT) -> Outcome:
+    (outcome,) = client.tell([event])
+    return outcome
+
+
 class Clock:
     """``time.monotonic``, ahead by what a test says."""
 
@@ -304,12 +309,12 @@ class TestResolving:
 
     def test_one_answer_serves_many_events(self, client: Anosys, standin: AnosysStandin) -> None:
         for _ in range(5):
-            assert client.tell(EVENT).verdict is Verdict.DELIVERED
+            assert tell(client).verdict is Verdict.DELIVERED
         assert (standin.resolver_requests, standin.ingestion_requests) == (1, 5)
 
     def test_the_older_answer_is_understood(self, client: Anosys, standin: AnosysStandin) -> None:
         standin.resolve(Answer(body=json.dumps({"url": standin.ingestion_url}).encode()))
-        assert client.tell(EVENT).verdict is Verdict.DELIVERED
+        assert tell(client).verdict is Verdict.DELIVERED
 
     def test_the_newer_name_wins_and_all_else_is_ignored(
         self, client: Anosys, standin: AnosysStandin
@@ -320,7 +325,7 @@ class TestResolving:
             "hook": "cmFpc2UgU3lzdGVtRXhpdA==",
         }
         standin.resolve(Answer(body=json.dumps(found).encode()))
-        assert client.tell(EVENT).verdict is Verdict.DELIVERED
+        assert tell(client).verdict is Verdict.DELIVERED
         assert standin.stray_requests == []
 
     @pytest.mark.parametrize(
@@ -355,11 +360,11 @@ class TestResolving:
         self, client: Anosys, standin: AnosysStandin, clock: Clock, answer: Answer
     ) -> None:
         standin.resolve(answer)
-        outcome = client.tell(EVENT)
+        outcome = tell(client)
         assert outcome.verdict is Verdict.RETRY
         assert (standin.ingestion_requests, standin.stray_requests) == (0, [])
         clock.ahead += 2
-        assert client.tell(EVENT).verdict is Verdict.DELIVERED
+        assert tell(client).verdict is Verdict.DELIVERED
 
     def test_a_resolver_that_is_down_is_asked_ever_more_rarely(
         self,
@@ -379,13 +384,13 @@ class TestResolving:
     def test_after_a_day_the_resolver_is_asked_again(
         self, client: Anosys, standin: AnosysStandin, clock: Clock
     ) -> None:
-        client.tell(EVENT)
+        tell(client)
         clock.ahead += 23 * 3600
-        client.tell(EVENT)
+        tell(client)
         assert standin.resolver_requests == 1
         clock.ahead += 2 * 3600
         standin.move("/moved")
-        assert client.tell(EVENT).verdict is Verdict.DELIVERED
+        assert tell(client).verdict is Verdict.DELIVERED
         assert standin.resolver_requests == 2
         assert standin.stray_requests == []
 
@@ -393,32 +398,32 @@ class TestResolving:
     def test_a_day_old_address_is_used_on_while_the_resolver_is_out_of_reach(
         self, client: Anosys, standin: AnosysStandin, clock: Clock, answer: Answer
     ) -> None:
-        client.tell(EVENT)
+        tell(client)
         clock.ahead += 25 * 3600
         standin.resolve(answer)
-        assert client.tell(EVENT).verdict is Verdict.DELIVERED
+        assert tell(client).verdict is Verdict.DELIVERED
         assert standin.resolver_requests == 2
 
     def test_a_day_old_address_is_dropped_when_the_resolver_disowns_the_key(
         self, client: Anosys, standin: AnosysStandin, clock: Clock
     ) -> None:
-        client.tell(EVENT)
+        tell(client)
         clock.ahead += 25 * 3600
         standin.resolve(Answer(status=401))
-        assert client.tell(EVENT).verdict is Verdict.RETRY
+        assert tell(client).verdict is Verdict.RETRY
         assert standin.ingestion_requests == 1
 
     @pytest.mark.parametrize("status", [401, 403, 404, 410, 301, 307])
     def test_an_address_that_is_refused_is_asked_for_anew(
         self, client: Anosys, standin: AnosysStandin, clock: Clock, status: int
     ) -> None:
-        client.tell(EVENT)
+        tell(client)
         standin.answer(Answer(status=status, headers={"Location": "/elsewhere"}))
-        outcome = client.tell(EVENT)
+        outcome = tell(client)
         assert (outcome.verdict, outcome.status) == (Verdict.RETRY, status)
         standin.move("/moved")
         clock.ahead += 2
-        assert client.tell(EVENT).verdict is Verdict.DELIVERED
+        assert tell(client).verdict is Verdict.DELIVERED
         assert standin.resolver_requests == 2
         assert standin.stray_requests == []
 
@@ -433,14 +438,14 @@ class TestResolving:
         standin.answer_always(Answer(status=403))
         for _ in range(100):
             clock.ahead += 1
-            client.tell(EVENT)
+            tell(client)
         assert standin.resolver_requests == standin.ingestion_requests == 7
 
     def test_a_given_ingestion_url_needs_no_resolver(
         self, client: Anosys, standin: AnosysStandin, settings: Settings
     ) -> None:
         settings.ANOSYS_INGESTION_URL = standin.ingestion_url
-        assert client.tell(EVENT).verdict is Verdict.DELIVERED
+        assert tell(client).verdict is Verdict.DELIVERED
         assert standin.resolver_requests == 0
 
     def test_a_given_ingestion_url_that_is_none_is_said(
@@ -475,7 +480,7 @@ class TestSending:
         self, client: Anosys, standin: AnosysStandin
     ) -> None:
         event = {**EVENT, "cvs1": "Grüße 👋 \ud800 \u2028"}
-        assert client.tell(event) == Outcome(verdict=Verdict.DELIVERED, status=200)
+        assert tell(client, event) == Outcome(verdict=Verdict.DELIVERED, status=200)
         assert standin.events == [event]
         assert standin.headers[0]["content-type"] == "application/json"
         assert standin.headers[0]["idempotency-key"] == "e1"
@@ -493,20 +498,20 @@ class TestSending:
     ) -> None:
         body = b"" if status == 204 else b"{}"
         standin.answer(Answer(status=status, body=body))
-        outcome = client.tell(EVENT)
+        outcome = tell(client)
         assert (outcome.verdict, outcome.status) == (verdict, status)
 
     def test_the_collector_s_wish_is_passed_on(
         self, client: Anosys, standin: AnosysStandin
     ) -> None:
         standin.answer(Answer(status=429, headers={"Retry-After": "17"}))
-        assert client.tell(EVENT).retry_after == 17
+        assert tell(client).retry_after == 17
 
     def test_what_the_collector_writes_is_not_kept(
         self, client: Anosys, standin: AnosysStandin
     ) -> None:
         standin.answer(Answer(status=400, body=b"you sent: my secret"))
-        assert client.tell(EVENT) == Outcome(verdict=Verdict.FINAL, status=400, error="HTTP 400")
+        assert tell(client) == Outcome(verdict=Verdict.FINAL, status=400, error="HTTP 400")
 
     def test_a_collector_that_hangs_takes_no_more_than_its_time(
         self, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
@@ -514,7 +519,7 @@ class TestSending:
         monkeypatch.setattr(collector, "REQUEST_SECONDS", 1.0)
         client = Anosys()
         standin.answer(Answer(delay=60))
-        assert client.tell(EVENT) == Outcome(verdict=Verdict.RETRY, error="DeadlineExceeded")
+        assert tell(client) == Outcome(verdict=Verdict.RETRY, error="DeadlineExceeded")
         client.close()
 
     def test_a_request_takes_at_most_a_third_of_a_turn_s_lease(
@@ -524,7 +529,7 @@ class TestSending:
         client = Anosys()
         standin.answer(Answer(delay=60))
         started = time.monotonic()
-        assert client.tell(EVENT).error == "DeadlineExceeded"
+        assert tell(client).error == "DeadlineExceeded"
         assert time.monotonic() - started < 5
         client.close()
 
@@ -557,7 +562,7 @@ def test_neither_key_nor_address_nor_text_is_ever_said(
     standin.answer(answer)
     said = ""
     for _ in range(3):
-        said += repr(client.tell({**EVENT, "cvs1": "canary-text"}))
+        said += repr(tell(client, {**EVENT, "cvs1": "canary-text"}))
     said += repr(client) + repr(vars(client)["_http"]) + caplog.text
     client.close()
     assert "httpcore" in said

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from pytest_django import Settings
 
 from observability import collector, outbox, webhook
+from observability import courier as courier_module
 from observability.courier import BATCH, Courier
 from observability.models import Delivery
 from tests.observability.helpers import make_turn
@@ -18,6 +20,12 @@ from tests.standins.webhook import WebhookStandin, webhook_standin
 State = Delivery.State
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers come to events in the order in which tests give them."""
+    monkeypatch.setattr(courier_module, "AT_ONCE", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +142,7 @@ def test_a_collector_that_stays_down_is_asked_ever_more_rarely_until_it_is_back(
     courier: Courier, hook: WebhookStandin, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collector, "backoff_seconds", lambda failures: 2.0**failures)
-    enqueue_turns(40)
+    enqueue_turns(BATCH + 10)
     hook.answer(*[Answer(status=503)] * 13)
     for _ in range(450):
         clock.ahead += 1
@@ -193,3 +201,37 @@ def test_what_can_t_be_put_into_words_does_not_hold_up_what_is_behind_it(
     assert (first.attempts, first.last_error) == (1, "ValueError")
     assert "A delivery can't be told to webhook: ValueError" in caplog.text
     assert "canary-text" not in caplog.text
+
+
+class TestManyAtOnce:
+    @pytest.fixture(autouse=True)
+    def at_once(self, monkeypatch: pytest.MonkeyPatch, one_at_a_time: None) -> None:
+        monkeypatch.setattr(courier_module, "AT_ONCE", 8)
+
+    def test_a_backlog_goes_out_several_at_a_time(
+        self, courier: Courier, hook: WebhookStandin
+    ) -> None:
+        enqueue_turns(1 + 8 + 8)
+        hook.answer(*[Answer(delay=1)] * 17)
+        courier.deliver()
+        assert hook.busiest == 8
+        assert states("webhook") == [State.DELIVERED] * 17
+        assert len({post.headers["idempotency-key"] for post in hook.posts}) == 17
+
+    def test_each_has_its_own_outcome(self, courier: Courier, hook: WebhookStandin) -> None:
+        enqueue_turns(9)
+        hook.answer(*[Answer(status=status) for status in (200, 200, 200, 400, 400, 500)])
+        courier.deliver()
+        found = Counter(states("webhook"))
+        assert found == {State.DELIVERED: 6, State.DEAD: 2, State.PENDING: 1}
+
+    def test_a_collector_that_goes_down_costs_what_is_on_its_way(
+        self, courier: Courier, hook: WebhookStandin
+    ) -> None:
+        enqueue_turns(30)
+        hook.answer(Answer(), *[Answer(status=503, headers={"Retry-After": "60"})] * 30)
+        courier.deliver()
+        courier.deliver()
+        assert len(hook.posts) == 1 + 8
+        waiting = Delivery.objects.filter(destination="webhook", state=State.PENDING)
+        assert waiting.filter(attempts=0).count() == 30 - 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import pytest
@@ -13,7 +14,7 @@ from observability import destinations, outbox
 from observability.checks import check_forwarding, check_opentelemetry
 from observability.courier import Courier
 from observability.destinations import PURGED, Destination, Outcome, Verdict
-from observability.models import Delivery
+from observability.models import ClientEvent, Delivery, Turn
 from tests.factories import make_client_event
 from tests.observability.helpers import make_turn
 
@@ -44,11 +45,13 @@ class Ledger(Destination):
     def is_ready(self) -> bool:
         return True
 
-    def send(self, delivery: Delivery) -> Outcome:
-        event = destinations.told_event(delivery)
-        if event is None:
+    def send(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
+        return [self.note(subject) for subject in destinations.told(deliveries)]
+
+    def note(self, subject: Turn | ClientEvent | None) -> Outcome:
+        if not isinstance(subject, ClientEvent):
             return PURGED
-        self.told.append(event.event_id)
+        self.told.append(subject.event_id)
         return Outcome(verdict=Verdict.DELIVERED)
 
     def cut_off(self, tick: float) -> None: ...

@@ -16,11 +16,18 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from observability import anosys, outbox
+from observability import courier as courier_module
 from observability.models import Delivery, Turn
 from tests.observability.helpers import PROJECT, database_url, enqueue, run_python
 from tests.standins.anosys import AnosysStandin, Answer, anosys_standin
 
 State = Delivery.State
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers come to events in the order in which tests give them."""
+    monkeypatch.setattr(courier_module, "AT_ONCE", 1)
 
 
 @pytest.fixture

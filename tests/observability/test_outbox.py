@@ -35,6 +35,10 @@ def expire_leases() -> None:
     )
 
 
+def delivered(delivery: Delivery, status: int | None = None) -> Delivery.State | None:
+    return State.DELIVERED if outbox.delivered([delivery], status=status) else None
+
+
 class TestEnqueue:
     @pytest.mark.django_db(transaction=True)
     def test_a_turn_that_is_rolled_back_leaves_no_delivery(self) -> None:
@@ -95,7 +99,7 @@ class TestEnqueue:
         assert enqueue().state == State.PENDING
 
     @pytest.mark.django_db
-    @pytest.mark.parametrize("settle", [outbox.delivered, outbox.dead, outbox.purged, outbox.retry])
+    @pytest.mark.parametrize("settle", [delivered, outbox.dead, outbox.purged, outbox.retry])
     def test_a_swept_turn_that_settles_after_all_is_sent_anew(self, settle) -> None:
         turn = make_turn()
         enqueue(turn)
@@ -112,7 +116,7 @@ class TestEnqueue:
         enqueue(turn)
         on_its_way = claim_one()
         enqueue(turn)
-        assert outbox.delivered(on_its_way, status=200) is None
+        assert delivered(on_its_way, status=200) is None
         assert claim_one().event_id == turn.trace_id
 
     @pytest.mark.django_db
@@ -220,7 +224,7 @@ def test_claimers_at_the_same_time_never_get_the_same_delivery() -> None:
 class TestSettle:
     def test_delivered(self) -> None:
         enqueue()
-        assert outbox.delivered(claim_one(), status=204) == State.DELIVERED
+        assert delivered(claim_one(), status=204) == State.DELIVERED
         delivery = Delivery.objects.get()
         assert delivery.state == State.DELIVERED
         assert (delivery.attempts, delivery.last_status) == (1, 204)
@@ -265,7 +269,7 @@ class TestSettle:
         Delivery.objects.update(created_at=Now() - timedelta(hours=71, minutes=59))
         assert outbox.retry(claim_one()) == State.PENDING
 
-    @pytest.mark.parametrize("settle", [outbox.delivered, outbox.dead, outbox.purged, outbox.retry])
+    @pytest.mark.parametrize("settle", [delivered, outbox.dead, outbox.purged, outbox.retry])
     def test_whoever_lost_the_lease_changes_nothing(self, settle) -> None:
         enqueue()
         late = claim_one()
@@ -275,11 +279,11 @@ class TestSettle:
         assert settle(late) is None
         assert Delivery.objects.values().get() == before
 
-    @pytest.mark.parametrize("settle", [outbox.delivered, outbox.dead, outbox.purged, outbox.retry])
+    @pytest.mark.parametrize("settle", [delivered, outbox.dead, outbox.purged, outbox.retry])
     def test_nothing_is_settled_twice(self, settle) -> None:
         enqueue()
         delivery = claim_one()
-        outbox.delivered(delivery, status=200)
+        delivered(delivery, status=200)
         before = Delivery.objects.values().get()
         assert settle(delivery) is None
         assert Delivery.objects.values().get() == before

@@ -137,7 +137,7 @@ def test_a_worker_that_is_sending_it_can_not_settle_it_any_more() -> None:
     make_delivery(turn)
     [claimed] = outbox.claim(1)
     purge_text(Turn.objects.all())
-    assert outbox.delivered(claimed, status=200) is None
+    assert outbox.delivered([claimed], status=200) == 0
     assert Delivery.objects.get().state == State.PURGED
 
 

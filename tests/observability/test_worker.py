@@ -38,6 +38,12 @@ def standin(settings: Settings) -> Iterator[AnosysStandin]:
         yield standin
 
 
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers come to events in the order in which tests give them."""
+    monkeypatch.setattr(courier, "AT_ONCE", 1)
+
+
 @pytest.fixture
 def loop() -> Iterator[Worker]:
     """A worker that the test drives, without a thread."""
@@ -255,12 +261,14 @@ class TestACycle:
         enqueue()
         tell = anosys.Anosys.tell
 
-        def slowly(client: anosys.Anosys, payload: dict[str, object]) -> destinations.Outcome:
-            outcome = tell(client, payload)
+        def slowly(
+            client: anosys.Anosys, events: list[dict[str, object]]
+        ) -> list[destinations.Outcome]:
+            outcomes = tell(client, events)
             Delivery.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
             [taken_over] = outbox.claim(1)
-            assert outbox.delivered(taken_over, status=201)
-            return outcome
+            assert outbox.delivered([taken_over], status=201)
+            return outcomes
 
         monkeypatch.setattr(anosys.Anosys, "tell", slowly)
         loop.run_once()

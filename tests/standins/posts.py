@@ -32,6 +32,9 @@ class PostStandin:
     def __init__(self) -> None:
         self.posts: list[Post] = []
         self.port = 0
+        self.busiest = 0
+        """How many posts have waited for their answers at one time, at most."""
+        self._waiting = 0
         self.closing = threading.Event()
         self._script: deque[Answer] = deque()
         self._lock = threading.Lock()
@@ -44,6 +47,15 @@ class PostStandin:
         """Answer the next posts so, one each; then as usual again."""
         with self._lock:
             self._script.extend(answers)
+
+    def hold(self, answer: Answer) -> None:
+        """Wait as long as the answer is to take. Called by the server's threads."""
+        with self._lock:
+            self._waiting += 1
+            self.busiest = max(self.busiest, self._waiting)
+        self.closing.wait(answer.delay)
+        with self._lock:
+            self._waiting -= 1
 
     def received(self, post: Post) -> Answer:
         """Called by the server's threads. What fails in here is answered with 400."""
@@ -61,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         post = Post(path=self.path, headers=headers, body=body)
         answer = self.server.standin.received(post)
-        self.server.standin.closing.wait(answer.delay)
+        self.server.standin.hold(answer)
         if answer.drop:
             self.close_connection = True
             return
