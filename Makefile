@@ -17,7 +17,7 @@ export DJANGO_DEBUG
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo run test test-postgres screenshots lint lock clean FORCE
+.PHONY: help install demo run test test-postgres screenshots bench lint lock clean FORCE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ test: $(STAMP) ## Run the tests on SQLite; ARGS="-k name" goes to pytest
 
 test-postgres: $(STAMP) ## Run the tests on a temporary PostgreSQL cluster
 	$(BIN)/python -m tests.postgres -- $(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP) ## Time the pages with 10,000 and 1,000,000 turns; ARGS="--help" says what else
+	$(BIN)/python -m benchmarks.reading $(ARGS)
 
 screenshots: $(STAMP) ## Take pictures of the pages into var/screenshots, README's into docs/images
 	DATABASE_URL= $(BIN)/python -m pytest tests/browser/test_screenshots.py

@@ -1,7 +1,8 @@
-"""One line when a request to the chat comes in, one when it is answered.
+"""One line when a request to the chat comes in, one when it is answered, and a row to look up.
 
 The line in is written when it is known who asks for what, or with the refusal; the line out when
-the answer ended, which for a stream is when its turn did. Neither holds a word of a visitor's.
+the answer ended, which for a stream is when its turn did, and the row with it. None of them holds
+a word of a visitor's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import Resolver404, resolve
+from django.utils import timezone
 
+from observability import requests
 from observability.request_ids import request_id_of
 
 if TYPE_CHECKING:
@@ -27,14 +31,18 @@ logger = logging.getLogger(__name__)
 CLIENT_LEFT = 499
 """The status, as nginx calls it, of a request that nobody waited for."""
 MAX_VALUE_CHARS = 200
+_UNKEPT = frozenset({"observability-events"})
+"""Names of addresses that have no row: what browsers tell is kept as client events."""
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 class Visit:
-    """What the two lines about one request say."""
+    """What the two lines and the row about one request say."""
 
     def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._began_at = timezone.now()
         self._began = time.perf_counter()
         self._context: RequestContext | None = None
         self._is_in = False
@@ -60,9 +68,10 @@ class Visit:
             }
         self._write("in")
 
-    def go_out(self, status: int) -> None:
-        """Write the line out."""
+    def go_out(self, status: int, error_code: str = "") -> None:
+        """Write the line out, and have the row kept. A turn knows better what failed in it."""
         self.come_in()
+        self._fields["error"] = error_code
         turn = self._context.turn if self._context is not None else None
         if turn is not None:
             self._fields |= {
@@ -73,6 +82,24 @@ class Visit:
             }
         milliseconds = round((time.perf_counter() - self._began) * 1000)
         self._write("out", status=int(status), ms=milliseconds)
+        if _is_kept(self._request):
+            self._keep(int(status), milliseconds)
+
+    def _keep(self, status: int, milliseconds: int) -> None:
+        told = self._fields
+        requests.note(
+            started_at=self._began_at,
+            status=status,
+            total_ms=milliseconds,
+            operation=told.get("operation", ""),
+            error_code=told["error"],
+            tenant=told.get("tenant", ""),
+            owner_key=told.get("user", ""),
+            thread_id=told.get("thread", ""),
+            session_id=told.get("session", ""),
+            request_id=told["request_id"],
+            trace_id=told.get("turn", ""),
+        )
 
     def _write(self, direction: str, **more: int) -> None:
         fields = {
@@ -85,7 +112,10 @@ class Visit:
 
 
 def tells_access(view: View) -> View:
-    """Have an async view's requests logged; :func:`visit_of` is where it says more of one."""
+    """Have an async view's requests logged and, as rows, kept for a while.
+
+    :func:`visit_of` is where it says more of one.
+    """
 
     @wraps(view)
     async def told(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -95,17 +125,27 @@ def tells_access(view: View) -> View:
         except asyncio.CancelledError:
             visit.go_out(CLIENT_LEFT)
             raise
-        except Exception:
-            visit.go_out(HTTPStatus.INTERNAL_SERVER_ERROR)
+        except Exception as error:
+            visit.go_out(HTTPStatus.INTERNAL_SERVER_ERROR, type(error).__name__)
             raise
         status = response.status_code
         if (when_over := getattr(response, "when_over", None)) is not None:
             when_over(lambda: visit.go_out(status))
         else:
-            visit.go_out(status)
+            visit.go_out(status, getattr(response, "error_code", ""))
         return response
 
+    told.tells_access = True  # type: ignore[attr-defined]
     return told
+
+
+def _is_kept(request: HttpRequest) -> bool:
+    """Whether this is one of ours: also what is refused before any view is asked comes here."""
+    try:
+        match = request.resolver_match or resolve(request.path_info)
+    except Resolver404:
+        return False
+    return match.url_name not in _UNKEPT and getattr(match.func, "tells_access", False)
 
 
 def visit_of(request: HttpRequest) -> Visit:

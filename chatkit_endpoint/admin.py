@@ -31,11 +31,13 @@ from django.utils.translation import gettext_lazy as _
 from observability.admin_tools import GivenFilter, PageAdmin, list_link
 from observability.display import number, shorten, time_tag, visible
 from observability.governance import note_conversation_access
+from observability.hold_page import holds_of_thread
+from observability.holds import on_held_thread
 from observability.models import Turn
 
 from .models import Attachment, Thread, ThreadItem
 from .retention import purge
-from .thread_status import REASON_LENGTH, Status, having, set_status, shown, status_of
+from .thread_status import REASON_LENGTH, Status, set_status, status_of
 from .transcript import transcript
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ class StatusFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
-        return having(queryset, value) if value in Status.values else queryset
+        return queryset.filter(status=value) if value in Status.values else queryset
 
 
 class ThreadList(ChangeList):
@@ -83,7 +85,6 @@ class ThreadList(ChangeList):
         return threads.defer("title", "payload").annotate(
             title_start=Left("title", 200),
             number_of_items=Coalesce(Subquery(items), 0),
-            status=shown(),
         )
 
 
@@ -130,9 +131,9 @@ class ThreadAdmin(PageAdmin):
     def shown_user(self, thread: Thread) -> str:
         return format_html("<bdi>{}</bdi>", user_name(thread))
 
-    @admin.display(description=_("status"))
+    @admin.display(description=_("status"), ordering="status")
     def shown_status(self, thread: Thread) -> str:
-        status = Status(getattr(thread, "status", Status.ACTIVE))
+        status = Status(thread.status)
         return "" if status == Status.ACTIVE else str(status.label)
 
     @admin.display(description=_("items"), ordering="number_of_items")
@@ -175,6 +176,9 @@ class ThreadAdmin(PageAdmin):
             )
             if may_view_turns
             else "",
+            "hold": holds_of_thread(
+                request, tenant=obj.tenant, owner_key=obj.owner_key, thread_id=obj.key
+            ),
             "status_form": StatusForm(initial={"status": status, "reason": reason})
             if _may_change(request)
             else None,
@@ -224,6 +228,17 @@ class ThreadAdmin(PageAdmin):
     def _purge(self, request: HttpRequest, keys: list[int]) -> None:
         def work() -> None:
             done = purge(Thread.objects.filter(pk__in=keys), even_running=True)
+            if done.held:
+                self.message_user(
+                    request,
+                    ngettext(
+                        "%(count)d thread is on hold, and was left.",
+                        "%(count)d threads are on hold, and were left.",
+                        done.held,
+                    )
+                    % {"count": done.held},
+                    messages.WARNING,
+                )
             if done.files_left:
                 self.message_user(
                     request,
@@ -242,7 +257,10 @@ class ThreadAdmin(PageAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        """What a purge takes with it, counted: a thread may have thousands of items."""
+        """What a purge takes with it, counted: a thread may have thousands of items.
+
+        Those on hold are in Django's words protected: it offers no deletion that would not happen.
+        """
         keys = [thread.key for thread in objs]
         items = ThreadItem.objects.filter(thread__key__in=keys)
         attachments = Attachment.objects.filter(thread__key__in=keys)
@@ -253,7 +271,12 @@ class ThreadAdmin(PageAdmin):
             gettext("attachments"): attachments.count(),
             gettext("texts of turns"): turns.count(),
         }
-        return keys, counts, set(), []
+        held = Thread.objects.filter(on_held_thread("key"), key__in=keys)
+        protected = [
+            gettext("Thread on hold: %(id)s") % {"id": visible(key)}
+            for key in held.order_by("pk").values_list("key", flat=True)
+        ]
+        return keys, counts, set(), protected
 
 
 def _may_change(request: HttpRequest) -> bool:

@@ -43,6 +43,7 @@ from openai.types.responses import (
 from pydantic import AnyUrl, TypeAdapter
 
 from observability.database import run_in_database
+from observability.holds import on_held_thread
 
 from .conf import conf
 from .context import RequestContext
@@ -202,8 +203,12 @@ def read(row: Attachment) -> bytes:
 
 
 def delete_bytes(key: str, context: RequestContext) -> None:
-    """Delete the bytes; the row goes with ``Store.delete_attachment``. Raises NotFoundError."""
+    """Delete the bytes; the row goes with ``Store.delete_attachment``. Raises NotFoundError, and
+    Refused where it has to be kept.
+    """
     row = _row(key, context)
+    if Attachment.objects.filter(on_held_thread("thread__key"), pk=row.pk).exists():
+        raise Refused(Fault.HELD)
     if row.file.name:
         with suppress(FileNotFoundError):
             storage().delete(row.file.name)

@@ -20,6 +20,7 @@ from .context import RequestContext
 from .errors import Fault, Refused
 from .guests import guest_key
 from .locales import locale_of
+from .owners import owner_key_of, tenant_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -48,13 +49,12 @@ async def context_of(request: HttpRequest) -> RequestContext:
 def _context_of(request: HttpRequest) -> RequestContext:
     try:
         user = _user_of(request)
-        owner_key = f"user:{user.pk}" if user is not None else _guest(request)
-        tenant = conf().chatkit_tenant
+        owner_key = owner_key_of(user) if user is not None else _guest(request)
         session_id = request.headers.get("X-ChatKit-Session", "")
         return RequestContext(
             user=user,
             owner_key=owner_key,
-            tenant=str(import_string(tenant)(request)) if tenant else "",
+            tenant=tenant_of(request),
             session_id=session_id if _SESSION_ID.fullmatch(session_id) else "",
             request_id=request_id_of(request),
             locale=locale_of(request),

@@ -126,7 +126,7 @@ async def _refuse(fault: Fault, scope: Any, receive: ASGIReceiveCallable, send: 
     request = ASGIRequest(scope, io.BytesIO())
     with translation.override(locale_of(request)):
         response = fault.response()
-    visit_of(request).go_out(response.status_code)
+    visit_of(request).go_out(fault.status, fault.code)
     headers = {
         "Connection": "close",
         "Content-Length": str(len(response.content)),

@@ -7,6 +7,7 @@ from typing import Any, cast
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Info, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from .conf import conf
@@ -80,6 +81,27 @@ def check_time_zone(**kwargs: Any) -> list[CheckMessage]:
                 "show other zones with timezone.activate()."
             ),
             id="chatkit_endpoint.W001",
+        )
+    ]
+
+
+@register("chatkit")
+def check_turn_context(**kwargs: Any) -> list[CheckMessage]:
+    path = conf().chatkit_turn_context
+    if not path:
+        return []
+    try:
+        is_function = callable(import_string(path))
+    except ImportError:
+        is_function = False
+    if is_function:
+        return []
+    return [
+        Error(
+            _("CHATKIT_TURN_CONTEXT names no function that can be imported: %(path)s")
+            % {"path": path},
+            hint=_("Set it to the dotted path of a function (RequestContext) -> dict."),
+            id="chatkit_endpoint.E009",
         )
     ]
 

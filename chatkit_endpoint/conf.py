@@ -37,6 +37,8 @@ class Conf:
     """Dotted paths of authentication classes of Django REST framework."""
     chatkit_tenant: str = ""
     """Dotted path of ``(HttpRequest) -> str``; empty: there is one tenant, called ""."""
+    chatkit_turn_context: str = ""
+    """Dotted path of ``(RequestContext) -> dict``: what a turn is about; empty: it is not asked."""
     chatkit_allow_anonymous: bool = False
     """Whether visitors without an account may chat, as guests of their session."""
     chatkit_on_disconnect: Literal["cancel", "finish"] = "cancel"
@@ -59,6 +61,9 @@ class Conf:
     """How many proxies of ours stand before the site, each adding to X-Forwarded-For."""
     chatkit_max_streams: int = 4
     """How many answers one owner may have streaming at once."""
+    thread_retention_days: int = 0
+    """After how many days without a new word a conversation is deleted, with the text of its turns;
+    0: never."""
     chatkit_attachment_max_bytes: int = 10 * 1024 * 1024
     """The largest file that a visitor may upload."""
     chatkit_attachment_max_count: int = 10

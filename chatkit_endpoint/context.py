@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from observability.span_log import SpanLog
+
+from .conf import conf
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
+    from observability.facts import Source
     from observability.recorder import TurnRecorder
 
 
@@ -40,3 +46,17 @@ class RequestContext:
     """The timed steps of this request."""
     turn: TurnRecorder | None = field(default=None, repr=False)
     """The turn that answers this request, once there is one."""
+
+    @property
+    def facts(self) -> Source | None:
+        """How the site's CHATKIT_TURN_CONTEXT is asked about this request; None where it is unset.
+
+        On a thread that may query. It raises what the site's function does, and ImportError.
+        """
+        path = conf().chatkit_turn_context
+        return partial(_ask_site, path, self) if path else None
+
+
+def _ask_site(path: str, context: RequestContext) -> Mapping[str, Any]:
+    facts: Mapping[str, Any] = import_string(path)(context)
+    return facts

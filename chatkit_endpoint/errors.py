@@ -11,6 +11,14 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 
+class ErrorResponse(JsonResponse):
+    """An error as JSON. It knows its code, for the record of the request."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+        super().__init__({"error": {"code": code, "message": message}}, status=status)
+        self.error_code = code
+
+
 class _Fault(NamedTuple):
     status: HTTPStatus
     code: str
@@ -90,6 +98,11 @@ class Fault(_Fault, Enum):
         "thread_locked",
         _("This conversation is locked: nothing can be added to it."),
     )
+    HELD = (
+        HTTPStatus.CONFLICT,
+        "held",
+        _("This conversation is on hold: it has to be kept."),
+    )
     RATE = (
         HTTPStatus.TOO_MANY_REQUESTS,
         "rate_limited",
@@ -103,10 +116,7 @@ class Fault(_Fault, Enum):
 
     def response(self, message: str = "") -> JsonResponse:
         """``{"error": {"code", "message"}}`` in the active language, or with a message given."""
-        return JsonResponse(
-            {"error": {"code": self.code, "message": message or str(self.message)}},
-            status=self.status,
-        )
+        return ErrorResponse(self.status, self.code, message or str(self.message))
 
 
 class Refused(Exception):

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.signals import user_logged_in
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.dispatch import receiver
 
-from observability.models import Feedback, Turn
+from observability.models import ClientEvent, EndpointRequest, Feedback, Hold, Turn
 
 from .models import Attachment, Thread
+from .owners import owner_key_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
@@ -35,9 +37,17 @@ def adopt(sender: Any, request: HttpRequest, user: AbstractBaseUser, **kwargs: A
     if session is None or SESSION_KEY not in session:
         return
     guest = f"guest:{session.pop(SESSION_KEY)}"
-    owner_key = f"user:{user.pk}"
+    owner_key = owner_key_of(user)
     with transaction.atomic():
         for model in (Thread, Attachment, Turn):
             rows: Any = model._default_manager.filter(owner_key=guest)
             rows.update(owner_key=owner_key, user=user)
-        Feedback.objects.filter(owner_key=guest).update(owner_key=owner_key)
+        for kept in (Feedback, Hold, EndpointRequest):
+            owned: Any = kept._default_manager.filter(owner_key=guest)
+            owned.update(owner_key=owner_key)
+        same = {name: OuterRef(name) for name in ("tenant", "session_id", "name", "occurred_at")}
+        known = ClientEvent.objects.filter(owner_key=owner_key, **same)
+        events = ClientEvent.objects.filter(owner_key=guest)
+        # A batch that was sent again just now is here twice: once is enough.
+        events.filter(Exists(known)).delete()
+        events.update(owner_key=owner_key, user=user)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
@@ -39,15 +39,27 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         """The one place where the isolation of attachments is spelled."""
         return self.filter(tenant=context.tenant, owner_key=context.owner_key)
 
+    def loose(self) -> AttachmentQuerySet:
+        """Attachments of no thread: not sent yet, or left by a purge that could not finish."""
+        return self.filter(thread=None)
+
 
 class Thread(models.Model):
     """A conversation. ``payload`` is ChatKit's own JSON, kept as it came; columns serve queries."""
+
+    class Status(models.TextChoices):
+        """What a thread may be, in ChatKit's words."""
+
+        ACTIVE = "active", _("Active")
+        LOCKED = "locked", _("Locked")
+        CLOSED = "closed", _("Closed")
 
     key = models.CharField(_("thread"), max_length=ID_LENGTH, unique=True)
     """The id that ChatKit knows it by."""
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
+        # Not with the account: what goes with it, and what is on hold, is for a purge to know.
+        on_delete=models.SET_NULL,
         null=True,
         related_name="+",
         verbose_name=_("user"),
@@ -55,6 +67,10 @@ class Thread(models.Model):
     tenant = models.CharField(_("tenant"), max_length=ID_LENGTH, blank=True)
     owner_key = models.CharField(_("owner"), max_length=ID_LENGTH)
     title = models.TextField(_("title"), blank=True)
+    status = models.CharField(
+        _("status"), max_length=6, choices=Status.choices, default=Status.ACTIVE
+    )
+    """As the payload says; see :mod:`.thread_status`."""
     payload = models.TextField(_("payload"))
     created_at = models.DateTimeField(_("created at"))
     updated_at = models.DateTimeField(_("last written at"))
@@ -70,6 +86,10 @@ class Thread(models.Model):
             models.Index("tenant", "owner_key", F("id").desc(), name="thread_owner"),
             # ThreadQuerySet.idle_since, by purge_threads.
             models.Index("updated_at", name="thread_updated"),
+            # The admin's list by status, the newest first.
+            models.Index("status", F("id").desc(), name="thread_status"),
+            # owners.owners_without_account: what a deleted account has left.
+            models.Index("owner_key", condition=Q(user=None), name="thread_no_user"),
         )
 
     def __str__(self) -> str:
@@ -139,7 +159,11 @@ class Attachment(models.Model):
         verbose_name = _("attachment")
         verbose_name_plural = _("attachments")
         ordering = ("-pk",)
-        indexes = (models.Index("tenant", "owner_key", name="attachment_owner"),)
+        indexes = (
+            models.Index("tenant", "owner_key", name="attachment_owner"),
+            # owners.owners_without_account: what a deleted account has left.
+            models.Index("owner_key", condition=Q(user=None), name="attachment_no_user"),
+        )
 
     def __str__(self) -> str:
         return self.key

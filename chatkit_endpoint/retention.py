@@ -14,13 +14,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from observability.holds import on_held_thread
 from observability.models import Turn
 from observability.retention import purge_text
 
@@ -49,8 +50,12 @@ class PurgeSummary:
     files: int = 0
     turns: int = 0
     """Turns that lost their text; their metrics stay."""
+    records: int = 0
+    """Client events, ratings and requests: what tells when somebody did what, without text."""
     skipped: int = 0
     """Threads that were left, since a turn of theirs is running."""
+    held: int = 0
+    """Threads that were left, since they are on hold."""
     files_left: int = 0
     """Files that the storage did not delete. Their attachments are kept for the next purge."""
 
@@ -63,87 +68,33 @@ class PurgeSummary:
         )
 
     @property
+    def gone(self) -> dict[str, int]:
+        """What was removed, by the names that a retention run tells it under."""
+        return {
+            "threads": self.threads,
+            "items": self.items,
+            "attachments": self.attachments,
+            "files": self.files,
+            "texts": self.turns,
+            "records": self.records,
+        }
+
+    @property
     def rows(self) -> int:
         """A measure of the work: the rows that were dealt with."""
-        return self.threads + self.items + self.attachments + self.turns + self.skipped
+        return (
+            self.threads
+            + self.items
+            + self.attachments
+            + self.turns
+            + self.records
+            + self.skipped
+            + self.held
+        )
 
 
 OnBatch = Callable[[PurgeSummary], None]
 """Told after each batch, when it is committed, what it did."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scope:
-    """Whose conversations a purge is for, and how old: of one user, idle since then, or both.
-
-    Raises ValueError without either: that would be everything.
-    """
-
-    idle_since: datetime | None = None
-    user: Any = None
-    """An instance of the site's user model."""
-
-    def __post_init__(self) -> None:
-        if self.idle_since is None and self.user is None:
-            raise ValueError("A purge needs a time or a user.")
-
-    def threads(self) -> QuerySet[Thread]:
-        threads = Thread.objects.all()
-        if self.idle_since is not None:
-            threads = threads.idle_since(self.idle_since)
-        return threads if self.user is None else threads.filter(user=self.user)
-
-    def loose_attachments(self) -> QuerySet[Attachment]:
-        """Attachments of no thread: never sent, or kept by a purge that could not finish."""
-        attachments = Attachment.objects.filter(thread=None)
-        if self.idle_since is not None:
-            attachments = attachments.filter(created_at__lt=self.idle_since)
-        return attachments if self.user is None else attachments.filter(user=self.user)
-
-    def stray_turns(self) -> QuerySet[Turn]:
-        """Turns with text whose thread is gone, or never was in this site's store."""
-        turns = Turn.objects.with_text().exclude(status=Turn.Status.RUNNING)
-        turns = turns.exclude(_in_thread(Thread.objects.all()))
-        if self.idle_since is not None:
-            turns = turns.filter(started_at__lt=self.idle_since)
-        return turns if self.user is None else turns.filter(user=self.user)
-
-
-def purge_scope(
-    scope: Scope, *, batch_size: int = BATCH_SIZE, on_batch: OnBatch | None = None
-) -> PurgeSummary:
-    """Remove the scope's threads as :func:`purge` does, and what earlier ones left behind."""
-    total = PurgeSummary()
-    # What has no thread first: else an attachment whose file resists would be tried twice.
-    for attachments in _batches(scope.loose_attachments(), batch_size):
-        total += _told(on_batch, _purge_attachments(attachments))
-    for turns in _batches(scope.stray_turns(), batch_size):
-        purged = purge_text(Turn.objects.filter(pk__in=turns))
-        total += _told(on_batch, PurgeSummary(turns=purged))
-    return total + purge(scope.threads(), batch_size=batch_size, on_batch=on_batch)
-
-
-def survey(scope: Scope) -> PurgeSummary:
-    """What :func:`purge_scope` would do now. Changes nothing."""
-    threads = scope.threads()
-    running = Turn.objects.running()
-    of_thread = running.filter(
-        thread_id=OuterRef("key"), tenant=OuterRef("tenant"), owner_key=OuterRef("owner_key")
-    )
-    # Few turns run at a time: by their threads' keys first, so that not every thread is asked.
-    busy = threads.filter(Exists(of_thread), key__in=running.values("thread_id"))
-    going = threads.exclude(pk__in=busy.values("pk"))
-    attachments = Attachment.objects.filter(thread__in=going)
-    loose = scope.loose_attachments()
-    return PurgeSummary(
-        threads=going.count(),
-        items=ThreadItem.objects.filter(thread__in=going).count(),
-        attachments=attachments.count() + loose.count(),
-        files=attachments.exclude(file="").count() + loose.exclude(file="").count(),
-        turns=Turn.objects.with_text().filter(_in_thread(going)).count()
-        + scope.stray_turns().count(),
-        skipped=busy.count(),
-    )
 
 
 def purge(
@@ -156,26 +107,32 @@ def purge(
     """Delete these threads with their items, attachments and files, and their turns' text.
 
     A thread with a running turn is left and counted as skipped, unless ``even_running``: for an
-    owner who deletes, there is no next time. A file that the storage does not delete is counted,
-    logged and kept with its attachment, without a thread, for the next :func:`purge_scope`.
+    owner who deletes, there is no next time. One on hold is left and counted as held, whoever
+    deletes; the text of a turn on hold stays too. A file that the storage does not delete is
+    counted, logged and kept with its attachment, without a thread, for the next purge of a scope.
 
     Not to be called in a transaction (RuntimeError): files go when the rows are surely gone.
     ``threads`` is not sliced, and filtered by the threads' own columns.
     """
     total = PurgeSummary()
-    for keys in _batches(threads, batch_size):
+    for keys in batches(threads, batch_size):
         # Filtered again, under lock: a thread that was written in meanwhile is idle no longer.
-        total += _told(on_batch, _purge_threads(threads.filter(pk__in=keys), even_running))
+        total += told(on_batch, _purge_threads(threads.filter(pk__in=keys), even_running))
     return total
 
 
 def purge_attachments(
-    attachments: QuerySet[Attachment], *, batch_size: int = BATCH_SIZE
+    attachments: QuerySet[Attachment],
+    *,
+    batch_size: int = BATCH_SIZE,
+    on_batch: OnBatch | None = None,
 ) -> PurgeSummary:
-    """Delete these attachments with their files. What resists is kept, as by :func:`purge`."""
+    """Delete these attachments with their files. What resists is kept, as by :func:`purge`, and so
+    is what belongs to a thread on hold.
+    """
     total = PurgeSummary()
-    for keys in _batches(attachments, batch_size):
-        total += _purge_attachments(keys)
+    for keys in batches(attachments.exclude(on_held_thread("thread__key")), batch_size):
+        total += told(on_batch, _purge_attachments(keys))
     return total
 
 
@@ -187,8 +144,8 @@ def sweep_unsent(*, batch_size: int = SWEEP_BATCH) -> PurgeSummary:
     """
     until = time.monotonic() + SWEEP_SECONDS
     total = PurgeSummary()
-    scope = Scope(idle_since=timezone.now() - UNSENT_FOR)
-    for keys in _batches(scope.loose_attachments(), batch_size):
+    unsent = Attachment.objects.loose().filter(created_at__lt=timezone.now() - UNSENT_FOR)
+    for keys in batches(unsent, batch_size):
         total += _purge_attachments(keys)
         if time.monotonic() > until:
             break
@@ -196,15 +153,19 @@ def sweep_unsent(*, batch_size: int = SWEEP_BATCH) -> PurgeSummary:
 
 
 def _purge_threads(threads: QuerySet[Thread], even_running: bool) -> PurgeSummary:
-    """One batch. Queries: eleven or less, and those for the turns' text and the attachments."""
+    """One batch. Queries: 13 or less, and those for the turns' text and the attachments."""
     with transaction.atomic(durable=True):
         found = dict(threads.order_by("pk").select_for_update().values_list("pk", "key"))
-        of_owner = _in_thread(Thread.objects.filter(pk__in=found))
-        turns = Turn.objects.filter(of_owner, thread_id__in=found.values())
+        of_owner = in_thread(Thread.objects.filter(pk__in=list(found)))
+        turns = Turn.objects.filter(of_owner, thread_id__in=list(found.values()))
+        # Locked before holds are asked for: see holds.place_on_thread.
+        list(turns.order_by("pk").select_for_update().values_list("pk", flat=True))
+        held = Thread.objects.filter(on_held_thread("key"), pk__in=list(found))
+        kept = [found.pop(pk) for pk in held.values_list("pk", flat=True)]
         running = turns.none() if even_running else turns.running()
-        busy = set(running.values_list("thread_id", flat=True))
+        busy = set(running.values_list("thread_id", flat=True)).difference(kept)
         going = [pk for pk, key in found.items() if key not in busy]
-        purged = purge_text(turns.exclude(thread_id__in=busy), even_running=even_running)
+        purged = purge_text(turns.exclude(thread_id__in=[*busy, *kept]), even_running=even_running)
         attachments = Attachment.objects.filter(thread__in=going)
         loose = list(attachments.values_list("pk", flat=True))
         attachments.update(thread=None)
@@ -215,6 +176,7 @@ def _purge_threads(threads: QuerySet[Thread], even_running: bool) -> PurgeSummar
         items=deleted.get(ThreadItem._meta.label, 0),
         turns=purged,
         skipped=len(found) - len(going),
+        held=len(kept),
     )
     for start in range(0, len(loose), BATCH_SIZE):
         done += _purge_attachments(loose[start : start + BATCH_SIZE])
@@ -246,7 +208,7 @@ def _purge_attachments(keys: list[Any]) -> PurgeSummary:
     return PurgeSummary(attachments=deleted, files=files, files_left=files_left)
 
 
-def _in_thread(threads: QuerySet[Thread]) -> Exists:
+def in_thread(threads: QuerySet[Thread]) -> Exists:
     """The condition that a turn belongs to one of these threads, as its owner's."""
     return Exists(
         threads.filter(
@@ -257,7 +219,7 @@ def _in_thread(threads: QuerySet[Thread]) -> Exists:
     )
 
 
-def _batches(rows: QuerySet[Any], size: int) -> Iterator[list[Any]]:
+def batches(rows: QuerySet[Any], size: int) -> Iterator[list[Any]]:
     """Primary keys in their order, so many at a time; looked up only when they are wanted."""
     if size < 1:
         raise ValueError("A batch holds at least one row.")
@@ -268,7 +230,7 @@ def _batches(rows: QuerySet[Any], size: int) -> Iterator[list[Any]]:
         batch = list(keys.filter(pk__gt=batch[-1])[:size])
 
 
-def _told(on_batch: OnBatch | None, done: PurgeSummary) -> PurgeSummary:
+def told(on_batch: OnBatch | None, done: PurgeSummary) -> PurgeSummary:
     if on_batch is not None:
         on_batch(done)
     return done

@@ -38,6 +38,7 @@ from openai.types.responses import ResponseInputContentParam, ResponseInputTextP
 
 from observability import instrument
 from observability.recorder import user_text
+from observability.span_log import Kind
 from observability.spans import note_tool_error
 
 from .assistant import build_agent
@@ -110,7 +111,8 @@ class DjangoChatKitServer(ChatKitServer[RequestContext]):
         context: RequestContext,
     ) -> AsyncIterator[ThreadStreamEvent]:
         if thread.title is None and input_user_message is not None:
-            thread.title = title_from(user_text(input_user_message))
+            with context.spans.step(Kind.TITLE, "from_prompt"):
+                thread.title = title_from(user_text(input_user_message))
         newest = await self.store.load_thread_items(
             thread.id, None, conf().chatkit_history_items, "desc", context
         )

@@ -28,9 +28,10 @@ from observability.span_log import Kind
 
 from . import retention
 from .context import RequestContext
+from .errors import Fault, Refused
 from .models import Attachment, Thread
 from .models import ThreadItem as ThreadItemRow
-from .thread_status import keep_operators
+from .thread_status import keep_operators, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,7 +51,8 @@ T = TypeVar("T")
 class DjangoStore(Store[RequestContext]):
     """Keeps conversations in the site's own database, each for its owner alone.
 
-    Raises :class:`chatkit.store.NotFoundError` for what is missing or somebody else's.
+    Raises :class:`chatkit.store.NotFoundError` for what is missing or somebody else's, and
+    :class:`.errors.Refused` where a thread on hold is to be deleted.
     """
 
     def generate_thread_id(self, context: RequestContext) -> str:
@@ -149,7 +151,8 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
         kept = rows.select_for_update().values_list("payload", flat=True).first()
         if kept is not None:
             # A turn writes back the copy that it began with: what an operator said stands.
-            rows.update(**values | {"payload": keep_operators(kept, payload)})
+            payload = keep_operators(kept, payload)
+            rows.update(**values | {"payload": payload, "status": status_of(payload)[0]})
             return
         # One that is being answered was there: it was deleted meanwhile and must not come back.
         is_answered = context.turn is not None and context.turn.thread_id == thread.id
@@ -160,6 +163,7 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
             user_id=_user_id(context),
             tenant=context.tenant,
             owner_key=context.owner_key,
+            status=status_of(payload)[0],
             created_at=_as_utc(thread.created_at),
             **values,
         )
@@ -180,7 +184,8 @@ def _load_threads(
 def _delete_thread(thread_id: str, context: RequestContext) -> None:
     row = _thread_row(thread_id, context)
     # Its owner wants it gone, files and traces too, and now.
-    retention.purge(Thread.objects.filter(pk=row.pk), even_running=True)
+    if retention.purge(Thread.objects.filter(pk=row.pk), even_running=True).held:
+        raise Refused(Fault.HELD)
 
 
 def _load_items(

@@ -3,6 +3,7 @@
 ChatKit keeps a thread's status in the thread's own JSON. A turn that runs holds a copy of that, and
 may write it back; so beside the status of a thread that an operator has shut stands who did it,
 which no copy of the SDK's knows. :func:`keep_operators` is how the store keeps such a status.
+Whoever writes the JSON sets the column ``status`` by it, for lists.
 
 Nothing here needs the ChatKit SDK: an admin page has no second to wait for it.
 """
@@ -12,9 +13,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.db import models, transaction
-from django.db.models import Case, Value, When
-from django.utils.translation import gettext_lazy as _
+from django.db import transaction
 
 from observability.database import storable
 
@@ -23,14 +22,7 @@ from .models import Thread
 REASON_LENGTH = 300
 SET_BY = "status_set_by"
 OPERATOR = "operator"
-
-
-class Status(models.TextChoices):
-    """What a thread may be, in ChatKit's words."""
-
-    ACTIVE = "active", _("Active")
-    LOCKED = "locked", _("Locked")
-    CLOSED = "closed", _("Closed")
+Status = Thread.Status
 
 
 def set_status(pk: Any, status: Status, reason: str = "") -> bool:
@@ -51,8 +43,8 @@ def set_status(pk: Any, status: Status, reason: str = "") -> bool:
             payload[SET_BY] = OPERATOR
             if reason:
                 payload["status"]["reason"] = storable(reason)
-        thread.payload = _dumped(payload)
-        thread.save(update_fields=["payload"])
+        thread.payload, thread.status = _dumped(payload), status
+        thread.save(update_fields=["payload", "status"])
     return True
 
 
@@ -69,28 +61,6 @@ def keep_operators(kept: str, new: str) -> str:
     if before.get(SET_BY) != OPERATOR:
         return new
     return _dumped(json.loads(new) | {"status": before["status"], SET_BY: OPERATOR})
-
-
-def having(threads: models.QuerySet[Thread], status: str) -> models.QuerySet[Thread]:
-    """The threads with this status."""
-    if status == Status.ACTIVE:
-        return threads.exclude(_is(Status.LOCKED) | _is(Status.CLOSED))
-    return threads.filter(_is(status))
-
-
-def shown() -> Case:
-    """A thread's status as an expression, for lists that don't read the JSON."""
-    others = (Status.LOCKED, Status.CLOSED)
-    return Case(
-        *(When(_is(status), then=Value(str(status))) for status in others),
-        default=Value(str(Status.ACTIVE)),
-    )
-
-
-def _is(status: str) -> models.Q:
-    # As the SDK and _dumped write it. Not the databases' JSON functions: those of PostgreSQL
-    # refuse what a title may hold. Quotes within a text are escaped, so no text looks like this.
-    return models.Q(payload__contains=f'"status":{{"type":"{status}"')
 
 
 def _dumped(payload: dict[str, Any]) -> str:

@@ -50,6 +50,12 @@ class Conf:
     """Dotted path of a function ``(text) -> text``; empty: :func:`.redaction.redact`."""
     observability_span_sampling: float = 1.0
     """Of how many turns the spans are kept, 0 to 1; of those that failed always."""
+    trace_retention_days: int = 0
+    """After how many days turns are deleted, with all but their rollups; 0: never."""
+    observability_event_retention_days: int = 90
+    """The same of what browsers reported."""
+    observability_delivery_retention_days: int = 30
+    """The same of deliveries, counted from when they were settled."""
     observability_request_retention_days: int = 7
     """How long the list of requests goes back; 0: to the first."""
     observability_lease_seconds: int = 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,25 +10,24 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from . import metrics
-from .display import UNKNOWN, age, date_and_time, milliseconds, number, percent
+from . import metrics, trends
+from .display import UNKNOWN, age, date_and_time, milliseconds, number
 from .health import Situation, judge
 from .models import ERRORS, Delivery, Turn
 from .outbox import enabled_destinations
+from .tallies import Figures
+from .trend_page import charts, groups, row
+from .trends import Range, Trend
 from .turn_page import error_of, prompt_of, user_name
 
 TURNS = "admin:observability_turn_changelist"
 DELIVERIES = "admin:observability_delivery_changelist"
 
+MINUTES = timedelta(minutes=5)
 HOUR = timedelta(hours=1)
 DAY = timedelta(hours=24)
 LISTED = 10
 """How many turns each list has."""
-
-# The chart, in units of its drawing.
-CHART_HEIGHT = 120
-BAR_STEP = 30
-BAR_WIDTH = 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +42,6 @@ class Tile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bar:
-    """One hour: where the chart draws it, and what its table tells of it."""
-
-    hour: metrics.Hour
-    x: int
-    others_y: int
-    others_height: int
-    errors_y: int
-    errors_height: int
-    ttft: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class TurnRow:
     """A turn in a list of the dashboard."""
 
@@ -66,50 +52,55 @@ class TurnRow:
     error: str
     ttft: str
     total: str
+    is_outlier: bool
+    """It took much longer than the others of the range."""
 
 
-def context(now: datetime, *, may_view_deliveries: bool, shows_content: bool) -> dict[str, Any]:
-    """All that the page shows, as of ``now``."""
-    samples = metrics.samples(now - DAY)
+def context(
+    now: datetime, *, of: Range, may_view_deliveries: bool, shows_content: bool
+) -> dict[str, Any]:
+    """All that the page shows of this range, as of ``now``."""
+    trend = trends.trend(of, now, lately=(MINUTES, HOUR))
+    minutes, hour = trend.lately
     situation = Situation(
-        hour=metrics.figures(sample for sample in samples if sample.started_at >= now - HOUR),
-        day=metrics.figures(samples),
+        hour=hour,
+        # It is judged by the day only where the hour has nothing to judge by.
+        day=hour if hour.settled else _day(of, trend, now),
         running=metrics.running(),
         outbox=metrics.outbox(now - DAY),
         forwards=bool(enabled_destinations()),
         now=now,
     )
-    hours = metrics.by_hour(samples, now)
+
+    def rows(turns: Iterable[Turn]) -> list[TurnRow]:
+        fence_ms = trend.total.fence_ms
+        return [turn_row(turn, fence_ms=fence_ms, shows_content=shows_content) for turn in turns]
+
     return {
         "now": now,
         "verdict": judge(situation),
         "tiles": tiles(situation, may_view_deliveries=may_view_deliveries),
+        "lately": [(_("Last 5 minutes"), row(minutes)), (_("Last 60 minutes"), row(hour))],
         "ranges": [
-            (_("Last hour"), row(situation.hour)),
-            (_("Last 24 hours"), row(situation.day)),
+            {"label": each.label, "query": f"?range={each.value}", "is_current": each == of}
+            for each in Range
         ],
-        "has_turns": bool(situation.day.turns),
-        "bars": bars(hours),
-        "busiest": max(hour.figures.turns for hour in hours),
-        "chart": {
-            "width": BAR_STEP * len(hours),
-            "height": CHART_HEIGHT,
-            "bar": BAR_WIDTH,
-            "labels": CHART_HEIGHT + 16,
-        },
-        "failed": [
-            turn_row(turn, shows_content=shows_content)
-            for turn in metrics.failed(now - DAY, LISTED)
-        ],
+        "trend": trend,
+        "total": row(trend.total),
+        "charts": charts(of, trend),
+        "groups": groups(trend),
+        "fence": milliseconds(trend.total.fence_ms),
+        "failed": rows(metrics.failed(trend.since, LISTED)),
         "failed_url": reverse(
             TURNS,
-            query={"status__exact": ERRORS, "started_at__gte": str(now - DAY)},
+            query={"status__exact": ERRORS, "started_at__gte": str(trend.since)},
         ),
-        "slowest": [
-            turn_row(turn, shows_content=shows_content)
-            for turn in metrics.slowest(now - DAY, LISTED)
-        ],
+        "slowest": rows(metrics.slowest(trend.since, LISTED, at_least_ms=trend.at_least_ms)),
     }
+
+
+def _day(of: Range, trend: Trend, now: datetime) -> Figures:
+    return (trend if of == Range.DAY else trends.over(trends.starts(Range.DAY, now)[:1], now)).total
 
 
 def tiles(situation: Situation, *, may_view_deliveries: bool) -> list[Tile]:
@@ -155,18 +146,7 @@ def tiles(situation: Situation, *, may_view_deliveries: bool) -> list[Tile]:
     ]
 
 
-def row(of: metrics.Figures) -> list[str]:
-    """A range's figures in the order of the table's columns."""
-    return [
-        number(of.turns),
-        number(of.errors),
-        percent(of.error_rate),
-        *map(milliseconds, (of.ttft.p50, of.ttft.p95, of.ttft.p99)),
-        *map(milliseconds, (of.duration.p50, of.duration.p95, of.duration.p99)),
-    ]
-
-
-def turn_row(turn: Turn, *, shows_content: bool) -> TurnRow:
+def turn_row(turn: Turn, *, fence_ms: float | None, shows_content: bool) -> TurnRow:
     """Of a turn from :func:`metrics.brief`."""
     return TurnRow(
         pk=turn.pk,
@@ -176,30 +156,5 @@ def turn_row(turn: Turn, *, shows_content: bool) -> TurnRow:
         error=error_of(turn) if shows_content else turn.error_code or turn.get_status_display(),
         ttft=milliseconds(turn.ttft_ms),
         total=milliseconds(turn.total_ms),
+        is_outlier=fence_ms is not None and (turn.total_ms or 0) > fence_ms,
     )
-
-
-def bars(hours: Sequence[metrics.Hour]) -> list[Bar]:
-    """The hours as stacked bars, errors on top; the busiest hour fills the height."""
-    busiest = max(hour.figures.turns for hour in hours) or 1
-    drawn = []
-    for index, hour in enumerate(hours):
-        total = _height(hour.figures.turns, busiest)
-        errors = min(total, _height(hour.figures.errors, busiest))
-        drawn.append(
-            Bar(
-                hour=hour,
-                x=index * BAR_STEP + (BAR_STEP - BAR_WIDTH) // 2,
-                errors_y=CHART_HEIGHT - total,
-                errors_height=errors,
-                others_y=CHART_HEIGHT - total + errors,
-                others_height=total - errors,
-                ttft=milliseconds(hour.figures.ttft.p50),
-            )
-        )
-    return drawn
-
-
-def _height(count: int, busiest: int) -> int:
-    # Two units at least: what is there must be seen.
-    return max(2, round(CHART_HEIGHT * count / busiest)) if count else 0

@@ -11,7 +11,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from .display import age, milliseconds, number, percent
-from .metrics import Figures, Outbox, Running
+from .metrics import Outbox, Running
+from .tallies import Figures
 
 FAILING_RATE = 0.20
 FAILING_ERRORS = 3

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Max, Min, Q, QuerySet, Sum
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -24,11 +24,14 @@ from prometheus_client.registry import Collector
 from . import destinations
 from .conf import conf
 from .governance import VIEW
-from .models import Delivery, Turn
+from .models import Delivery, EndpointRequest, Turn
 
 WINDOW = timedelta(minutes=15)
 TURNS_AT_MOST = 5_000
-"""Where more turns than that started in it, the window is shorter, and says so."""
+REQUESTS_AT_MOST = 20_000
+"""Where more than these started in it, the window is shorter, and says so."""
+OPERATIONS_AT_MOST = 40
+"""More than ChatKit has."""
 MODELS_AT_MOST = 20
 OTHER = "other"
 """What is told as the model of a turn whose model is none of the newest."""
@@ -72,7 +75,7 @@ def exposition(now: datetime) -> bytes:
 
 
 class DatabaseCollector(Collector):
-    """Six queries, each bounded by the window or by an index of what is not settled yet."""
+    """Eight queries, each bounded by the window or by an index of what is not settled yet."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
@@ -84,7 +87,7 @@ class DatabaseCollector(Collector):
         since = self._since()
         yield _gauge(
             "chatkit_window_seconds",
-            "What “recent” means here: turns that started so many seconds ago or later",
+            "What “recent” means here: what started so many seconds ago or later",
             (self._now - since).total_seconds(),
         )
         recent = Turn.objects.filter(started_at__gte=since).order_by()
@@ -92,13 +95,13 @@ class DatabaseCollector(Collector):
         yield from _histograms(recent)
         running = Turn.objects.running().order_by().count()
         yield _gauge("chatkit_turns_running", "Turns that have not ended yet", running)
+        yield _requests(EndpointRequest.objects.filter(started_at__gte=since).order_by())
         yield from self._outbox()
 
     def _since(self) -> datetime:
-        newest = Turn.objects.order_by("-started_at", "-pk").values_list("started_at", flat=True)
-        beyond = newest[TURNS_AT_MOST : TURNS_AT_MOST + 1].first()
-        window = self._now - WINDOW
-        return window if beyond is None else max(window, beyond)
+        turns, requests = Turn.objects.all(), EndpointRequest.objects.all()
+        beyond = (_start(turns, TURNS_AT_MOST), _start(requests, REQUESTS_AT_MOST))
+        return max((self._now - WINDOW, *filter(None, beyond)))
 
     def _outbox(self) -> Iterator[Metric]:
         per_destination = Delivery.objects.order_by().values("destination")
@@ -129,6 +132,34 @@ class DatabaseCollector(Collector):
             age.add_metric((name,), max(0.0, seconds))
         yield deliveries
         yield age
+
+
+def _start(rows: QuerySet[Any], number: int) -> datetime | None:
+    """When the newest but so many started."""
+    newest = rows.order_by("-started_at", "-pk").values_list("started_at", flat=True)
+    start: datetime | None = newest[number : number + 1].first()
+    return start
+
+
+def _requests(recent: QuerySet[EndpointRequest]) -> Metric:
+    grouped = recent.annotate(hundred=F("status") / 100).values("operation", "hundred")
+    rows = grouped.annotate(count=Count("pk")).order_by("-count", "operation")
+    operations: dict[str, str] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        name = row["operation"] or UNKNOWN
+        name = operations.setdefault(name, name if len(operations) < OPERATIONS_AT_MOST else OTHER)
+        key = (name, f"{row['hundred']}xx")
+        counts[key] = counts.get(key, 0) + row["count"]
+    # With their zeros: an alert on failures needs something to compare while there are none.
+    for name in {*operations.values()}:
+        counts = {(name, hundred): 0 for hundred in ("2xx", "4xx", "5xx")} | counts
+    return _family(
+        "chatkit_requests",
+        "Recent requests to the endpoint, as far as they are written down; unknown: unreadable",
+        ("operation", "status"),
+        counts,
+    )
 
 
 def _by_model(recent: QuerySet[Turn]) -> Iterator[Metric]:

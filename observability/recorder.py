@@ -38,6 +38,7 @@ from chatkit.types import (
 )
 from django.utils import timezone
 
+from .facts import Source
 from .models import ID_LENGTH, Message, Turn, new_trace_id
 from .span_log import SpanLog
 
@@ -53,6 +54,8 @@ class Identity:
     request_id: str = ""
     operation: str = ""
     locale: str = ""
+    facts: Source | None = None
+    """What the site knows of it, to be asked in the database's thread."""
 
     @classmethod
     def of(cls, context: Any) -> Identity:
@@ -69,7 +72,7 @@ class Identity:
         def text(name: str) -> str:
             return str(read(name) or "")[:ID_LENGTH]
 
-        user = read("user")
+        user, facts = read("user"), read("facts")
         return cls(
             user=user if getattr(user, "pk", None) is not None else None,
             owner_key=text("owner_key") or text("user_id"),
@@ -78,6 +81,7 @@ class Identity:
             request_id=text("request_id"),
             operation=text("operation"),
             locale=text("locale")[:35],
+            facts=facts if callable(facts) else None,
         )
 
 

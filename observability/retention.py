@@ -1,24 +1,32 @@
-"""What goes when its time is over: the text of turns. Their metrics stay."""
+"""What goes when its time is over: first the text of turns, later the turns; what browsers
+reported, and deliveries that are settled. The rollups stay.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from .models import Delivery, Message, Turn, TurnSpans
+from .holds import held_turns, on_held_thread
+from .models import ClientEvent, Delivery, Message, Turn, TurnFact, TurnSpans
 
 IDS_AT_ONCE = 500
 """Databases limit the parameters of a statement."""
 
 
 def purge_text(turns: QuerySet[Turn], *, even_running: bool = False) -> int:
-    """Remove the text of these turns for good: one transaction, five queries per 500 turns.
+    """Remove the text of these turns for good: one transaction, seven queries per 500 turns.
 
-    Blanks prompt, response and error message, deletes messages and spans, and settles what was
-    still to be sent as purged, also where a worker is sending it right now. Running turns are left:
-    they would only write anew. With ``even_running`` they lose what is stored of them so far, and
-    ``text_purged_at`` says that no more of it is wanted; only for an owner who deletes.
+    Blanks prompt, response and error message, deletes messages, spans and facts, and settles what
+    was still to be sent as purged, also where a worker is sending it right now. Turns on hold are
+    spared, whoever asks. Running turns are left: they would only write anew. With ``even_running``
+    they lose what is stored of them so far, and ``text_purged_at`` says that no more of it is
+    wanted; only for an owner who deletes.
 
     Returns how many turns lost their text; those without it are not counted again. The ids of all
     are held in memory: hand it a batch.
@@ -27,13 +35,19 @@ def purge_text(turns: QuerySet[Turn], *, even_running: bool = False) -> int:
     if not even_running:
         with_text = with_text.exclude(status=Turn.Status.RUNNING)
     now = timezone.now()
+    purged = 0
     with transaction.atomic():
         # Fixed and locked first: a turn that settles meanwhile is whole in the batch or not at all.
         ids = list(with_text.order_by("pk").select_for_update().values_list("pk", flat=True))
         for start in range(0, len(ids), IDS_AT_ONCE):
             some = ids[start : start + IDS_AT_ONCE]
+            # Asked under the lock, which who places a hold waits for: see holds.
+            held = set(Turn.objects.filter(held_turns(), pk__in=some).values_list("pk", flat=True))
+            some = [pk for pk in some if pk not in held]
+            purged += len(some)
             Message.objects.filter(turn__in=some).delete()
             TurnSpans.objects.filter(turn__in=some).delete()
+            TurnFact.objects.filter(turn__in=some).delete()
             Delivery.objects.outstanding().filter(turn__in=some).update(
                 state=Delivery.State.PURGED,
                 lease_token=None,
@@ -43,4 +57,45 @@ def purge_text(turns: QuerySet[Turn], *, even_running: bool = False) -> int:
             Turn.objects.filter(pk__in=some).update(
                 prompt="", response="", error_message="", text_purged_at=now
             )
-    return len(ids)
+    return purged
+
+
+def delete_turns(before: datetime, report: Callable[[Mapping[str, int]], None]) -> None:
+    """Delete turns that started before then, with all that hangs on them, batch by batch.
+
+    Running turns and those on hold stay.
+    """
+    old = Turn.objects.filter(started_at__lt=before).exclude(status=Turn.Status.RUNNING)
+    for keys in _batches(old.exclude(held_turns()).order_by("started_at", "pk")):
+        with transaction.atomic():
+            # Asked again under the lock, which who places a hold waits for: see holds.
+            locked = Turn.objects.filter(pk__in=keys).order_by("pk").select_for_update()
+            list(locked.values_list("pk", flat=True))
+            _, deleted = Turn.objects.filter(pk__in=keys).exclude(held_turns()).delete()
+        report({"traces": deleted.get(Turn._meta.label, 0)})
+
+
+def delete_client_events(before: datetime, report: Callable[[Mapping[str, int]], None]) -> None:
+    """Delete what browsers reported before then, but of turns on hold."""
+    old = ClientEvent.objects.filter(received_at__lt=before).exclude(turn__holds__isnull=False)
+    old = old.exclude(on_held_thread())
+    for keys in _batches(old.order_by("received_at", "pk")):
+        _, deleted = ClientEvent.objects.filter(pk__in=keys).delete()
+        report({"client_events": deleted.get(ClientEvent._meta.label, 0)})
+
+
+def delete_deliveries(before: datetime, report: Callable[[Mapping[str, int]], None]) -> None:
+    """Delete deliveries that were settled before then."""
+    old = Delivery.objects.filter(settled_at__lt=before)
+    for keys in _batches(old.order_by("settled_at", "pk")):
+        _, deleted = Delivery.objects.filter(pk__in=keys).delete()
+        report({"deliveries": deleted.get(Delivery._meta.label, 0)})
+
+
+def _batches(rows: QuerySet[Any]) -> Iterator[list[int]]:
+    """Primary keys, so many at a time, until none are left: each batch has to be gone before the
+    next is wanted.
+    """
+    keys = rows.values_list("pk", flat=True)
+    while batch := list(keys[:IDS_AT_ONCE]):
+        yield batch

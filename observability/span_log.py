@@ -32,6 +32,7 @@ ROOT = "request"
 class Kind(models.TextChoices):
     REQUEST = "request", _("request")
     STORE = "store", _("store")
+    TITLE = "title", _("title")
     AGENT = "agent", _("agent")
     MODEL = "model", _("model")
     TOOL = "tool", _("tool")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.db import models
-from django.utils.translation import gettext_lazy as _
 
 from .database import storable
 from .redactor import redacted
@@ -15,9 +14,9 @@ PAYLOAD_CHARS = 1_000_000
 
 
 class Level(models.TextChoices):
-    FULL = "full", _("as it was said")
-    REDACTED = "redacted", _("redacted")
-    NONE = "none", _("nothing")
+    FULL = "full"
+    REDACTED = "redacted"
+    NONE = "none"
 
 
 def at_level(level: Level, text: str) -> str:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
+from django.contrib.admin import site
+from django.contrib.admin.utils import quote
 from django.db.models import Q
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import capfirst
@@ -13,7 +17,7 @@ from django.utils.translation import gettext
 from .admin_tools import list_link
 from .display import UNKNOWN, Line, badge, milliseconds, number, shorten, time_tag, visible
 from .metrics import brief
-from .models import ClientEvent, Message, Turn
+from .models import ClientEvent, EndpointRequest, Message, Turn, TurnFact
 
 CLIENT_EVENTS_AT_MOST = 200
 
@@ -116,10 +120,10 @@ def facts(turn: Turn) -> list[tuple[str, str]]:
     """Who, where and by what: names and values, linked to the turns that share them."""
     named = [
         (gettext("user"), _turns_link("user", turn.user_id, user_name(turn)) if turn.user else ""),
-        (gettext("owner"), _page_link("owner", turn.owner_key)),
+        (gettext("owner"), page_link("owner", turn.owner_key)),
         (gettext("tenant"), visible(turn.tenant)),
-        (gettext("thread"), _page_link("thread", turn.thread_id)),
-        (gettext("session"), _page_link("session", turn.session_id)),
+        (gettext("thread"), page_link("thread", turn.thread_id)),
+        (gettext("session"), page_link("session", turn.session_id)),
         (gettext("request"), _turns_link("request_id", turn.request_id)),
         (gettext("trace"), _turns_link("trace_id", turn.trace_id)),
         (gettext("operation"), visible(turn.operation)),
@@ -130,6 +134,70 @@ def facts(turn: Turn) -> list[tuple[str, str]]:
         (gettext("ended at"), time_tag(turn.ended_at) if turn.ended_at else ""),
     ]
     return [(capfirst(name), value) for name, value in named if value]
+
+
+def request_line(turn: Turn, *, may_view_requests: bool) -> dict[str, str]:
+    """What the visitor's browser was answered, and the way to what else it asked.
+
+    Requests are kept for days only, and written a moment after the turn: without one, no answer.
+    """
+    if not may_view_requests:
+        return {}
+    answer = turn.request_id and (
+        EndpointRequest.objects.filter(request_id=turn.request_id, trace_id=turn.trace_id)
+        .order_by("pk")
+        .values_list("status", "total_ms")
+        .first()
+    )
+    told = gettext("HTTP %(status)s in %(time)s")
+    return {
+        "answer": told % {"status": answer[0], "time": milliseconds(answer[1])} if answer else "",
+        "session": list_link(
+            "admin:observability_endpointrequest_changelist",
+            "session_id",
+            turn.session_id,
+            gettext("Requests of this session"),
+        ),
+    }
+
+
+def site_facts(request: HttpRequest, turn: Turn) -> list[tuple[str, str]]:
+    """What the site told of it: keys and values, linked to the turns that share them.
+
+    An object leads to its own page, for who may view it there.
+    """
+    shown = []
+    for fact in turn.facts.order_by("pk"):
+        key = _turns_link("fact", fact.key)
+        same = f"{fact.key}:{fact.object_id or fact.value}"
+        value = visible(fact.value) or UNKNOWN
+        if url := _object_url(request, fact):
+            value = format_html(
+                '<a href="{}"><bdi>{}</bdi></a> <small>{}</small>',
+                url,
+                value,
+                _turns_link("fact", same, gettext("its turns")),
+            )
+        else:
+            value = _turns_link("fact", same, value)
+        shown.append((key, value))
+    return shown
+
+
+def _object_url(request: HttpRequest, fact: TurnFact) -> str:
+    """Where the object is in the admin; empty for a plain value, and for what is not to be seen."""
+    if not fact.object_id:
+        return ""
+    try:
+        model = apps.get_model(fact.object_model)
+    except (LookupError, ValueError):
+        return ""  # It was the site's once.
+    if not site.is_registered(model):
+        return ""
+    if not site.get_model_admin(model).has_view_or_change_permission(request):
+        return ""
+    view = f"admin:{model._meta.app_label}_{model._meta.model_name}_change"
+    return reverse(view, args=(quote(fact.object_id),))
 
 
 def neighbours(turn: Turn, *, shows_content: bool) -> dict[str, tuple[int, str] | None]:
@@ -201,13 +269,15 @@ def data_of(event: ClientEvent) -> str:
     return visible(", ".join(f"{name}: {value}" for name, value in sorted(event.data.items())))
 
 
-def _page_link(page: str, value: str) -> str:
+def page_link(page: str, value: str, label: str | None = None) -> str:
     """A link to all that a thread, a session or an owner has; nothing for no value."""
     # A slash would not come back from the address as it was.
     if not value or "/" in value:
         return visible(value)
     url = reverse(f"admin:observability_turn_{page}", args=(value,))
-    return format_html('<a href="{}"><bdi>{}</bdi></a>', url, visible(value))
+    return format_html(
+        '<a href="{}"><bdi>{}</bdi></a>', url, visible(value) if label is None else label
+    )
 
 
 def _turns_link(parameter: str, value: int | str | None, label: str | None = None) -> str:

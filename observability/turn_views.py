@@ -24,6 +24,7 @@ from django.utils.translation import gettext as _
 from .display import visible
 from .export import exported
 from .governance import may_view_content, note_access, note_access_by_id
+from .hold_page import holds_of_thread
 from .models import Turn
 from .together import oldest_first, sessions, shown_totals, shown_turn, totals
 
@@ -54,7 +55,8 @@ def urls(admin: ModelAdmin[Turn]) -> list[URLPattern]:
 def thread_page(admin: ModelAdmin[Turn], request: HttpRequest, value: str) -> HttpResponse:
     """All turns of a thread, as a reader would read them."""
     title = _("Thread %(id)s") % {"id": visible(value)}
-    return _conversation(admin, request, Turn.objects.filter(thread_id=value), title)
+    turns = Turn.objects.filter(thread_id=value)
+    return _conversation(admin, request, turns, title, is_thread=True)
 
 
 def session_page(admin: ModelAdmin[Turn], request: HttpRequest, value: str) -> HttpResponse:
@@ -64,7 +66,12 @@ def session_page(admin: ModelAdmin[Turn], request: HttpRequest, value: str) -> H
 
 
 def _conversation(
-    admin: ModelAdmin[Turn], request: HttpRequest, turns: QuerySet[Turn], title: str
+    admin: ModelAdmin[Turn],
+    request: HttpRequest,
+    turns: QuerySet[Turn],
+    title: str,
+    *,
+    is_thread: bool = False,
 ) -> HttpResponse:
     shows_content = may_view_content(request.user)
     page = Paginator(oldest_first(turns), TURNS_PER_PAGE).get_page(request.GET.get("p"))
@@ -81,6 +88,13 @@ def _conversation(
         turns=[shown_turn(turn, shows_content=shows_content) for turn in page],
         page=page,
         shows_content=shows_content,
+        hold=_hold_of_thread(request, page[0]) if is_thread else None,
+    )
+
+
+def _hold_of_thread(request: HttpRequest, turn: Turn) -> dict[str, Any]:
+    return holds_of_thread(
+        request, tenant=turn.tenant, owner_key=turn.owner_key, thread_id=turn.thread_id
     )
 
 

@@ -15,7 +15,8 @@ from django.utils import timezone
 from . import outbox, worker
 from .conf import conf
 from .database import storable
-from .models import ID_LENGTH, Message, Turn, TurnSpans
+from .facts import facts_of
+from .models import ID_LENGTH, Message, Turn, TurnFact, TurnSpans
 from .prices import cost_usd
 from .recorder import Identity, Line, TurnRecorder
 
@@ -32,7 +33,7 @@ _live: set[str] = set()
 def open_turn(recorder: TurnRecorder) -> None:
     """Write the running turn, so that whatever happens next, there is a row to tell of it."""
     identity = recorder.identity
-    turn = Turn.objects.create(
+    turn = Turn(
         trace_id=recorder.trace_id,
         user=identity.user,
         owner_key=identity.owner_key,
@@ -46,6 +47,7 @@ def open_turn(recorder: TurnRecorder) -> None:
         started_at=recorder.started_at,
         lease_expires_at=Now() + timedelta(seconds=conf().observability_lease_seconds),
     )
+    _create_with_facts(turn, recorder)
     _live.add(recorder.trace_id)
     worker.ensure_running()  # It renews the lease, where no lifespan has started it.
     if identity.operation == "threads.retry_after_item" and recorder.prompt_id:
@@ -55,6 +57,19 @@ def open_turn(recorder: TurnRecorder) -> None:
         Turn.objects.of_thread(turn).filter(answered | died, superseded_by=None).order_by().exclude(
             pk=turn.pk
         ).update(superseded_by=turn)
+
+
+def _create_with_facts(turn: Turn, recorder: TurnRecorder) -> None:
+    if recorder.identity.facts is None:
+        turn.save(force_insert=True)
+        return
+    # Asked before the transaction: a query of the site's that fails would break it.
+    facts = facts_of(recorder.identity.facts, recorder.trace_id)
+    with transaction.atomic():
+        turn.save(force_insert=True)
+        for fact in facts:
+            fact.turn = turn
+        TurnFact.objects.bulk_create(facts)
 
 
 def settle_turn(recorder: TurnRecorder) -> None:

@@ -43,18 +43,20 @@ class Chore(NamedTuple):
 
     seconds: float
     work: Callable[[], Any]
+    at_stop: bool = False
 
 
 _chores: list[Chore] = []
 
 
-def every(seconds: float, work: Callable[[], Any]) -> None:
+def every(seconds: float, work: Callable[[], Any], *, at_stop: bool = False) -> None:
     """Have the workers of all processes do this about every so many seconds.
 
     For an app's ``ready``. The work runs in the worker's thread, between deliveries: it has to be
-    short, and right whoever else does the same. What it raises is logged by its type.
+    short, and right whoever else does the same. What it raises is logged by its type. With
+    ``at_stop`` it is done once more when the worker is told to end.
     """
-    _chores.append(Chore(seconds, work))
+    _chores.append(Chore(seconds, work, at_stop))
 
 
 class Worker:
@@ -94,6 +96,9 @@ class Worker:
                     self._poll_seconds = POLL_SECONDS
                 else:
                     self._sleep()
+            for chore in _chores:
+                if chore.at_stop:
+                    self._survive(chore.work)
             while self._survive(self.courier.deliver):
                 pass
         finally:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.utils import timezone
 
 from chatkit_endpoint.models import Thread, ThreadItem
-from observability.models import ClientEvent, Delivery, Message, Turn
+from observability.models import ClientEvent, Delivery, EndpointRequest, Message, Turn
 
 
 def make_user(username: str = "vera", **fields: Any) -> User:
@@ -157,4 +157,12 @@ def make_answer(thread: Thread, text: str) -> ThreadItem:
         thread,
         "assistant_message",
         content=[{"type": "output_text", "text": text, "annotations": []}],
+    )
+
+
+def make_request(*, age: timedelta = timedelta(seconds=1), **fields: Any) -> EndpointRequest:
+    """A request that came ``age`` ago and was answered with 200 in 20 ms."""
+    fields.setdefault("started_at", timezone.now() - age)
+    return EndpointRequest.objects.create(
+        **{"operation": "threads.list", "status": 200, "total_ms": 20, **fields}
     )

@@ -80,7 +80,8 @@ def msgids() -> set[Key]:
     for app in APPS:
         for path in (ROOT / app).rglob("*.py"):
             found.update(_msgids_of_code(ast.parse(path.read_text(encoding="utf-8"))))
-    for path in (ROOT / "templates").rglob("*.html"):
+    templates = ROOT / "templates"
+    for path in (*templates.rglob("*.html"), *templates.rglob("*.txt")):
         found.update(_msgids_of_template(templatize(path.read_text(encoding="utf-8"))))
     return found
 

@@ -17,6 +17,7 @@ from .. import dashboard
 from ..admin_tools import ReadOnlyAdmin
 from ..governance import may_view_content
 from ..models import Dashboard
+from ..trends import Range
 
 
 @admin.register(Dashboard)
@@ -50,9 +51,16 @@ class DashboardAdmin(ReadOnlyAdmin):
                 "media": self.media,
                 **dashboard.context(
                     timezone.now(),
+                    of=_range(request),
                     shows_content=may_view_content(request.user),
                     may_view_deliveries=request.user.has_perm("observability.view_delivery"),
                 ),
                 **(extra_context or {}),
             },
         )
+
+
+def _range(request: HttpRequest) -> Range:
+    """The range that is asked for; a link that names none, or one of its own, gets a day."""
+    asked = request.GET.get("range")
+    return Range(asked) if asked in Range.values else Range.DAY

@@ -11,10 +11,13 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from observability.client_events import EVENTS_AT_MOST, Report
-from observability.models import FIGURES, ID_LENGTH, TEXTS, ClientEvent, Message, Turn
+from observability.models import FIGURES, ID_LENGTH, TEXTS, ClientEvent, Message, Turn, TurnFact
 from observability.span_log import Kind
+from observability.tallies import COLUMNS
+from observability.trends import Range
 
 SESSION_ID = r"^[A-Za-z0-9-]{8,64}\Z"
+HOURS_AT_MOST = 24 * 366 * 10
 SPAN_FIGURES = ("id", "parent_id", "kind", "name", "start_ms", "duration_ms")
 MS_AT_MOST = 253_402_300_799_999
 """The last millisecond that a datetime can hold."""
@@ -122,6 +125,14 @@ class ClientEventSerializer(serializers.ModelSerializer[ClientEvent]):
         fields = ("event_id", "name", "data", "dropped", "occurred_at", "received_at")
 
 
+class FactSerializer(serializers.ModelSerializer[TurnFact]):
+    """What the site told of a turn; ``object_model`` is empty for a plain value."""
+
+    class Meta:
+        model = TurnFact
+        fields = ("key", "value", "object_model", "object_id")
+
+
 class TurnSerializer(serializers.ModelSerializer[Turn]):
     """One turn. Times are UTC, ``*_ms`` milliseconds, ``cost_usd`` US dollars; unknown is null.
 
@@ -175,14 +186,20 @@ class TurnDetailSerializer(TurnSerializer):
     messages = serializers.SerializerMethodField()
     spans = serializers.SerializerMethodField()
     client_events = ClientEventSerializer(many=True)
+    facts = serializers.SerializerMethodField()
 
     class Meta(TurnSerializer.Meta):
-        fields = (*TurnSerializer.Meta.fields, "messages", "spans", "client_events")
+        fields = (*TurnSerializer.Meta.fields, "messages", "spans", "client_events", "facts")
 
     @extend_schema_field(MessageSerializer(many=True))
     def get_messages(self, turn: Turn) -> list[Any]:
         shown = self.context["may_view_content"]
         return list(MessageSerializer(turn.messages.all(), many=True).data) if shown else []
+
+    @extend_schema_field(FactSerializer(many=True))
+    def get_facts(self, turn: Turn) -> list[Any]:
+        shown = self.context["may_view_content"]
+        return list(FactSerializer(turn.facts.all(), many=True).data) if shown else []
 
     @extend_schema_field(SpanSerializer(many=True))
     def get_spans(self, turn: Turn) -> list[Any]:
@@ -201,20 +218,67 @@ class PercentilesSerializer(serializers.Serializer[Any]):
     p99 = serializers.FloatField(allow_null=True)
 
 
-class FiguresSerializer(serializers.Serializer[Any]):
-    """What a range of turns comes to."""
+class SumsSerializer(serializers.Serializer[Any]):
+    """What some turns come to. ``*_tokens`` and ``cost_usd`` are of the turns that told them."""
 
-    since = serializers.DateTimeField()
-    until = serializers.DateTimeField()
     turns = serializers.IntegerField()
     settled = serializers.IntegerField()
     errors = serializers.IntegerField()  # type: ignore[assignment]
     error_rate = serializers.FloatField(allow_null=True)
+    cancelled = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    reasoning_tokens = serializers.IntegerField()
+    cost_usd = serializers.DecimalField(max_digits=14, decimal_places=6, allow_null=True)
+    priced = serializers.IntegerField(help_text="Turns whose cost is known.")
+    positive = serializers.IntegerField(help_text="Turns with positive feedback.")
+    negative = serializers.IntegerField(help_text="Turns with negative feedback.")
     ttft = PercentilesSerializer()
     duration = PercentilesSerializer()
+    total = PercentilesSerializer()
+
+
+class BarSerializer(serializers.Serializer[Any]):
+    """A part of the range: until the next one begins."""
+
+    starts_at = serializers.DateTimeField()
+    figures = SumsSerializer()
+
+
+class ShareSerializer(serializers.Serializer[Any]):
+    """The part of the range that is one model's, locale's or owner's."""
+
+    value = serializers.CharField(allow_blank=True)
+    figures = SumsSerializer()
+
+
+class FiguresSerializer(SumsSerializer):
+    """What a range of turns comes to. Percentiles are within one percent."""
+
+    since = serializers.DateTimeField()
+    until = serializers.DateTimeField()
+    gap = serializers.ListField(
+        child=serializers.DateTimeField(),
+        allow_null=True,
+        help_text="From when until when turns are not counted, as they were not rolled up.",
+    )
+    bars = BarSerializer(many=True)
+    by = ShareSerializer(many=True)
 
 
 class RangeSerializer(serializers.Serializer[Any]):
-    """The range that figures are wanted of."""
+    """The range that figures are wanted of: hours back from now, or one of the dashboard's.
 
-    hours = serializers.IntegerField(min_value=1, max_value=24 * 90, default=24)
+    Beyond one hour it begins with a full one.
+    """
+
+    hours = serializers.IntegerField(min_value=1, max_value=HOURS_AT_MOST, default=24)
+    range = serializers.ChoiceField(
+        Range.choices, required=False, help_text="Wins over hours, and is told bar by bar."
+    )
+    by = serializers.ChoiceField(
+        tuple(COLUMNS),
+        required=False,
+        help_text="Tell those with the most turns apart. A user is an owner key.",
+    )

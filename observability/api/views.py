@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from django.apps import apps
@@ -27,9 +27,10 @@ from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.views import APIView
 
-from observability import metrics
+from observability import trends
 from observability.governance import may_view_content, note_access
 from observability.models import Turn
+from observability.trends import Range
 
 from .filters import TurnFilter
 from .permissions import MayViewTurns
@@ -107,7 +108,7 @@ class TurnDetail(ReadView, generics.RetrieveAPIView[Turn]):
     """One turn, by its number or its trace id."""
 
     queryset = Turn.objects.select_related("superseded_by", "span_row").prefetch_related(
-        "messages", "client_events"
+        "messages", "client_events", "facts"
     )
     serializer_class = TurnDetailSerializer
     schema = TurnSchema()
@@ -133,7 +134,7 @@ class ConversationView(ReadView, generics.ListAPIView[Turn]):
         if not turns.exists():
             raise Http404
         return turns.select_related("superseded_by", "span_row").prefetch_related(
-            "messages", "client_events"
+            "messages", "client_events", "facts"
         )
 
 
@@ -150,27 +151,33 @@ class SessionDetail(ConversationView):
 
 
 class Metrics(ReadView):
-    """The figures of the last hours."""
+    """The figures of a range until now: from rollups, so it may be long."""
 
     schema = MetricsSchema()
 
     def get(self, request: Request) -> Response:
         asked = RangeSerializer(data=request.query_params)
         asked.is_valid(raise_exception=True)
-        until = timezone.now()
-        since = until - timedelta(hours=asked.validated_data["hours"])
-        found = metrics.figures(metrics.samples(since))
-        shown = {
-            "since": since,
-            "until": until,
-            "turns": found.turns,
-            "settled": found.settled,
-            "errors": found.errors,
-            "error_rate": found.error_rate,
-            "ttft": found.ttft,
-            "duration": found.duration,
-        }
-        return Response(FiguresSerializer(shown).data)
+        now = timezone.now()
+        by = asked.validated_data.get("by")
+        has_bars = "range" in asked.validated_data
+        if has_bars:
+            marks = trends.starts(Range(asked.validated_data["range"]), now)
+        else:
+            marks = [trends.start(asked.validated_data["hours"], now)]
+        found = trends.over(marks, now, by=(by,) if by else ())
+        told = FiguresSerializer(
+            {
+                **{field.name: getattr(found.total, field.name) for field in fields(found.total)},
+                "error_rate": found.total.error_rate,
+                "since": found.since,
+                "until": found.until,
+                "gap": found.gap,
+                "bars": found.bars if has_bars else [],
+                "by": found.by[by] if by else [],
+            }
+        )
+        return Response(told.data)
 
 
 class Schema(SpectacularAPIView):

@@ -7,6 +7,7 @@ from .client_events import ClientEvent
 from .deliveries import Delivery, DeliveryQuerySet
 from .governance import ContentAccess, Hold
 from .requests import EndpointRequest
+from .retention import RetentionRun, RetentionRunQuerySet
 from .rollups import Rollup, RollupQuerySet
 from .turns import (
     ERRORS,
@@ -37,6 +38,8 @@ __all__ = (
     "Feedback",
     "Hold",
     "Message",
+    "RetentionRun",
+    "RetentionRunQuerySet",
     "Rollup",
     "RollupQuerySet",
     "Turn",

@@ -103,6 +103,13 @@ class Delivery(models.Model):
                 condition=Q(settled_at__isnull=True),
                 name="delivery_due",
             ),
+            # retention.delete_deliveries.
+            models.Index(
+                "settled_at",
+                "id",
+                condition=Q(settled_at__isnull=False),
+                name="delivery_settled",
+            ),
             # The admin's filter by state, newest first.
             models.Index("state", F("id").desc(), name="delivery_state"),
         )

@@ -40,6 +40,7 @@ class EndpointRequest(models.Model):
             models.Index(F("started_at").desc(), F("id").desc(), name="request_newest"),
             models.Index("owner_key", F("started_at").desc(), name="request_owner"),
             models.Index("session_id", "started_at", name="request_session"),
+            models.Index("thread_id", "started_at", name="request_thread"),
             models.Index("request_id", name="request_request"),
         )
 

@@ -6,10 +6,14 @@ import uuid
 from datetime import timedelta
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+
+from .. import search
+from ..database import storable
 
 ID_LENGTH = 128
 """Room for the ids of any ChatKit server: ours have at most 37 characters."""
@@ -30,9 +34,26 @@ FIGURES = (
 """The columns of a turn that are whole numbers or unknown: milliseconds and tokens."""
 
 
+FEW = 1_000
+"""So many turns may be listed by their keys."""
+NOWHERE = Q(pk__in=())
+USERS_ALIKE = 50
+"""Of so many users at most a search by the beginning of a name shows turns."""
+
+
 def new_trace_id() -> str:
     """32 hex digits: what OpenTelemetry and, behind ``trace_``, the Agents SDK call a trace id."""
     return uuid.uuid4().hex
+
+
+_NEWEST_FIRST = (F("started_at").desc(), F("id").desc())
+_IS_ERROR = Func(
+    F("status"),
+    # Spelled like the condition of turn_errors, with which SQLite can match no parameters; and not
+    # as a list of what is wanted, for which it would sort what turn_status has of each.
+    template="NOT (%(expressions)s IN ('running', 'completed', 'cancelled'))",
+    output_field=models.BooleanField(),
+)
 
 
 class TurnQuerySet(models.QuerySet["Turn"]):
@@ -61,10 +82,18 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         return self.filter(pk__in=messages.values("turn")).order_by("-pk")
 
     def with_errors(self) -> TurnQuerySet:
-        return self.filter(status__in=ERRORS)
+        return self.filter(_IS_ERROR)
 
     def without_errors(self) -> TurnQuerySet:
-        return self.exclude(status__in=ERRORS)
+        return self.exclude(_IS_ERROR)
+
+    def slower_than(self, ms: int) -> TurnQuerySet:
+        """Turns that took longer in all."""
+        slow = Turn.objects.order_by().filter(total_ms__gt=ms)
+        keys = list(slow.values_list("pk", flat=True)[: FEW + 1])
+        # No database finds the newest of a few among a million by itself: SQLite does not know how
+        # many there are. Beyond that they are soon met on the way from the newest turn back.
+        return self.filter(pk__in=keys) if len(keys) <= FEW else self.filter(total_ms__gt=ms)
 
     def without_texts(self) -> TurnQuerySet:
         """For lists: the long columns stay where they are until somebody asks for them."""
@@ -73,6 +102,30 @@ class TurnQuerySet(models.QuerySet["Turn"]):
     def with_text(self) -> TurnQuerySet:
         """Turns whose text has not been purged."""
         return self.filter(text_purged_at=None)
+
+    def search(self, text: str, *, with_content: bool, at_most: int | None = None) -> TurnQuerySet:
+        """Turns with this id, else of the user of this name, else in which these words were said,
+        else of users whose names begin so.
+
+        Without ``with_content``, what was said is not looked at. ``at_most``: see
+        :func:`search.words <observability.search.words>`.
+        """
+        text = storable(text).strip()
+        if not text:
+            return self
+        if len(text) <= ID_LENGTH and len(text.split()) == 1:
+            for column in ("trace_id", "thread_id", "session_id", "request_id", "owner_key"):
+                if Turn.objects.filter(**{column: text}).exists():
+                    return self.filter(**{column: text})
+        users = get_user_model()._default_manager.order_by()
+        name = users.model.USERNAME_FIELD
+        if (user := users.filter(**{name: text}).first()) is not None:
+            return self.filter(user=user)
+        said = search.words(text, using=self.db, at_most=at_most) if with_content else NOWHERE
+        alike = users.filter(**{f"{name}__startswith": text})[:USERS_ALIKE]
+        if alike and not Turn.objects.filter(said).exists():
+            return self.filter(user__in=[user.pk for user in alike])
+        return self.filter(said)
 
     def renew_leases(self, seconds: int) -> int:
         """Say that these turns are still being worked on. Returns how many were."""
@@ -106,6 +159,7 @@ class Turn(models.Model):
         settings.AUTH_USER_MODEL,
         on_delete=models.SET_NULL,
         null=True,
+        db_index=False,  # It begins turn_user.
         related_name="+",
         verbose_name=_("user"),
     )
@@ -167,11 +221,26 @@ class Turn(models.Model):
             ),
         )
         indexes = (
-            # The admin's list, in its order, all of it and by status.
-            models.Index(F("started_at").desc(), F("id").desc(), name="turn_newest"),
-            models.Index("status", F("started_at").desc(), name="turn_status"),
+            # The lists of turns: all of them, and by what they are narrowed to. In full order, or
+            # SQLite would rather walk through all turns than sort a few.
+            models.Index(*_NEWEST_FIRST, name="turn_newest"),
+            models.Index("status", *_NEWEST_FIRST, name="turn_status"),
+            models.Index("feedback", *_NEWEST_FIRST, name="turn_feedback"),
+            models.Index("model", *_NEWEST_FIRST, name="turn_model"),
+            models.Index("locale", *_NEWEST_FIRST, name="turn_locale"),
+            models.Index("operation", *_NEWEST_FIRST, name="turn_operation"),
+            models.Index("tenant", *_NEWEST_FIRST, name="turn_tenant"),
+            models.Index("user", *_NEWEST_FIRST, name="turn_user"),
             # "What went wrong for this user at this time?", and a user's purge.
-            models.Index("tenant", "owner_key", F("started_at").desc(), name="turn_owner"),
+            models.Index("owner_key", *_NEWEST_FIRST, name="turn_owner"),
+            # TurnQuerySet.with_errors.
+            models.Index(
+                *_NEWEST_FIRST,
+                condition=~Q(status__in=("running", "completed", "cancelled")),
+                name="turn_errors",
+            ),
+            # The slowest turns of a time, and TurnQuerySet.slower_than.
+            models.Index(F("total_ms").desc(), F("started_at").desc(), name="turn_slowest"),
             # The conversation so far, for the Anosys payload and a thread's purge.
             models.Index("thread_id", "started_at", name="turn_thread"),
             models.Index("session_id", "started_at", name="turn_session"),

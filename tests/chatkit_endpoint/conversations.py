@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from chatkit_endpoint.context import RequestContext
 from chatkit_endpoint.models import Attachment, Thread, ThreadItem
+from chatkit_endpoint.owners import Owner, owner_key_of
 from chatkit_endpoint.retention import PurgeSummary
 from observability.models import Delivery, Message, Turn
 
@@ -42,6 +43,10 @@ class Conversation:
 def context_of(user: Any, tenant: str = "") -> RequestContext:
     """The context of a signed-in user's request."""
     return RequestContext(user=user, owner_key=f"user:{user.pk}", tenant=tenant)
+
+
+def owner_of(user: Any, tenant: str = "") -> Owner:
+    return Owner(tenant, owner_key_of(user))
 
 
 def plant(

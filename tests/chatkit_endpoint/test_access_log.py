@@ -1,4 +1,4 @@
-"""One line in, one line out, and nothing of what was said."""
+"""One line in, one line out, one row to look up, and nothing of what was said."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from chatkit_endpoint.access_log import tells_access, visit_of
+from observability import requests
 from tests.chatkit_client import ChatClient, message
 from tests.servers import Server, django_server, wait_until
 
@@ -147,6 +148,80 @@ def test_no_line_holds_what_was_said_or_a_secret(site: Server, alice: ChatClient
         assert secret not in log
 
 
+# -- the rows --------------------------------------------------------------------------------------
+
+
+def row(site: Server, request_id: str) -> dict[str, Any]:
+    """The row of a request, once the worker has written it."""
+    return site.wait_for_row(
+        "select * from observability_endpointrequest where request_id = %s", request_id, timeout=30
+    )
+
+
+def test_a_stream_has_a_row_that_names_its_turn(site: Server, alice: ChatClient) -> None:
+    stream = alice.chat(PROMPT, X_Request_ID="row-of-a-stream")
+    kept = row(site, "row-of-a-stream")
+    turn = site.wait_for_row("select * from observability_turn where request_id='row-of-a-stream'")
+    for name in ("operation", "tenant", "owner_key", "thread_id", "session_id", "trace_id"):
+        assert kept[name] == turn[name], name
+    assert kept["thread_id"] == stream.thread_id
+    assert (kept["status"], kept["error_code"]) == (200, "")
+    assert kept["total_ms"] >= turn["total_ms"]
+
+
+def test_a_turn_that_failed_says_so_in_its_row(site: Server, alice: ChatClient) -> None:
+    alice.chat("/error", X_Request_ID="row-of-a-failure")
+    kept = row(site, "row-of-a-failure")
+    turn = site.wait_for_row("select * from observability_turn where request_id='row-of-a-failure'")
+    assert turn["status"] == "failed"
+    assert (kept["status"], kept["error_code"]) == (200, turn["error_code"])
+
+
+def test_who_is_refused_has_a_row_with_the_reason(site: Server, alice: ChatClient) -> None:
+    httpx.post(f"{site.url}/chatkit", json={}, headers={"X-Request-ID": "row-of-nobody"})
+    alice.post("threads.get_by_id", {"thread_id": "thr_none"}, X_Request_ID="row-of-missing")
+    alice.send(b"no JSON", X_Request_ID="row-of-nonsense")
+    alice.send(b"x" * 2_000_000, X_Request_ID="row-of-too-much")
+    alice.http.get("/chatkit/attachments/atc_none/", headers={"X-Request-ID": "row-of-no-file"})
+    found = {
+        name: tuple(row(site, f"row-of-{name}")[column] for column in ("operation", "status"))
+        for name in ("nobody", "missing", "nonsense", "too-much", "no-file")
+    }
+    assert found == {
+        "nobody": ("", 401),
+        "missing": ("threads.get_by_id", 404),
+        "nonsense": ("", 400),
+        "too-much": ("", 413),
+        "no-file": ("attachments.download", 404),
+    }
+    assert row(site, "row-of-nobody")["error_code"] == "unauthenticated"
+    assert row(site, "row-of-nobody")["owner_key"] == ""
+    assert row(site, "row-of-missing")["error_code"] == "not_found"
+    assert row(site, "row-of-missing")["owner_key"].startswith("user:")
+
+
+def test_what_browsers_report_and_other_pages_have_no_row(site: Server, alice: ChatClient) -> None:
+    reported = alice.send(b"{}", "/observability/api/events/", X_Request_ID="row-of-telemetry")
+    assert reported.status_code == 400
+    alice.http.get("/", headers={"X-Request-ID": "row-of-a-page"})
+    alice.post("threads.list", {}, X_Request_ID="row-of-a-list")
+    # Written in the order in which they were answered.
+    row(site, "row-of-a-list")
+    for name in ("telemetry", "a-page"):
+        assert not site.query(
+            "select 1 from observability_endpointrequest where request_id = %s", f"row-of-{name}"
+        )
+
+
+def test_a_site_that_ends_writes_the_last_rows_down(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with django_server(tmp_path_factory.mktemp("ending")) as site, ChatClient(site.url) as client:
+        client.post("threads.list", {}, X_Request_ID="row-of-the-end")
+        site.terminate()
+        assert row(site, "row-of-the-end")["status"] == 401
+
+
 async def test_a_view_that_fails_or_is_left_is_told(
     rf: RequestFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,3 +239,6 @@ async def test_a_view_that_fails_or_is_left_is_told(
         came, went = caplog.records
         assert (came.message, went.message) == ("chat in", "chat out")
         assert went.fields["status"] == status  # type: ignore[attr-defined]
+        kept = requests._buffer.rows.pop()
+        code = "ValueError" if status == 500 else ""
+        assert (kept.status, kept.error_code) == (status, code)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.utils import timezone
 
 from chatkit_endpoint.models import Attachment, Thread
-from observability.models import Feedback, Turn
+from observability.models import ClientEvent, EndpointRequest, Feedback, Hold, Turn
 from tests.servers import PASSWORD
 
 from .visitors import CSRF_TOKEN, Visitor, user_of
@@ -60,6 +61,26 @@ async def test_a_guest_needs_a_page_of_ours(headers: dict[str, str]) -> None:
     answer = await Visitor(**headers).say("Hello")
     assert (answer.status, answer.code) == (403, "csrf_failed")
     assert not await Thread.objects.aexists()
+
+
+async def test_on_login_what_was_noted_of_a_guest_goes_over_too() -> None:
+    guest = Visitor()
+    thread_id = (await guest.say("Hello")).thread.id
+    owner_key = (await Thread.objects.aget()).owner_key
+    alice = await user_of("alice")
+    when = timezone.now()
+    twice = {"session_id": "s-1", "occurred_at": when, "received_at": when, "name": "chatkit.ready"}
+    await ClientEvent.objects.acreate(owner_key=owner_key, **twice)
+    await ClientEvent.objects.acreate(owner_key=f"user:{alice.pk}", user=alice, **twice)
+    await ClientEvent.objects.acreate(owner_key=owner_key, **{**twice, "session_id": "s-2"})
+    noted = {"status": 200, "total_ms": 1, "started_at": when}
+    await EndpointRequest.objects.acreate(owner_key=owner_key, **noted)
+    await Hold.objects.acreate(owner_key=owner_key, thread_id=thread_id, reason="An audit")
+    await guest.sign_in(alice)
+    for model, count in ((ClientEvent, 2), (EndpointRequest, 1), (Hold, 1)):
+        rows: Any = model.objects
+        keys = [row.owner_key async for row in rows.all()]
+        assert keys == [f"user:{alice.pk}"] * count
 
 
 async def test_on_login_everything_goes_over_to_the_account() -> None:

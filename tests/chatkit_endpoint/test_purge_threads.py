@@ -20,8 +20,9 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from chatkit_endpoint.models import Attachment, Thread, ThreadItem
-from observability.models import Turn
+from observability.models import ClientEvent, Hold, Turn
 from tests.chatkit_endpoint.conversations import found, plant, plant_many, rows_of_all_tables
+from tests.factories import make_client_event
 from tests.observability.helpers import PROJECT, database_url, eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,7 +49,7 @@ def run(*arguments: str) -> str:
 class TestArguments:
     def test_without_an_age_or_a_user_it_says_what_it_needs(self, alice: User) -> None:
         plant(alice)
-        with pytest.raises(CommandError, match="--older-than DAYS, --user NAME"):
+        with pytest.raises(CommandError, match="--older-than DAYS, --user NAME, --thread ID"):
             run()
         assert Thread.objects.exists()
 
@@ -70,6 +71,17 @@ class TestArguments:
             run("--user", "alicia")
         assert Thread.objects.exists()
 
+    def test_a_thread_that_is_not_there_is_an_error(self, alice: User) -> None:
+        plant(alice)
+        with pytest.raises(CommandError, match="no thread 'thr_typo'"):
+            run("--thread", "thr_typo")
+        assert Thread.objects.exists()
+
+    def test_a_thread_of_somebody_else_is_none_of_the_user_s(self, alice: User) -> None:
+        thread = plant(User.objects.create_user("bob")).thread
+        assert run("--user", "alice", "--thread", thread.key).startswith("Deleted 0 threads,")
+        assert Thread.objects.get() == thread
+
     @pytest.mark.parametrize("size", ["0", "-5", "10001"])
     def test_a_batch_size_out_of_range_is_an_error(self, alice: User, size: str) -> None:
         with pytest.raises(CommandError, match="from 1 to 10000"):
@@ -84,6 +96,40 @@ class TestPurge:
         )
         assert not found(old.marks.values(), media)
         assert found(fresh.marks.values(), media) == set(fresh.marks.values())
+
+    def test_one_thread_goes_alone(self, alice: User, media: Path) -> None:
+        going, kept = plant(alice), plant(alice)
+        assert run("--thread", going.thread.key).startswith("Deleted 1 thread,")
+        assert not found(going.marks.values(), media)
+        assert found(kept.marks.values(), media) == set(kept.marks.values())
+
+    def test_of_a_user_what_they_did_when_goes_too_in_all_tenants(self, alice: User) -> None:
+        make_client_event(plant(alice).turn)
+        make_client_event(plant(alice, tenant="acme").turn, tenant="acme")
+        assert run("--user", "alice") == (
+            "Deleted 2 threads, 4 items, 2 attachments (2 files), 2 records of use "
+            "and the text of 2 turns.\n"
+        )
+        assert not ClientEvent.objects.exists()
+
+    @pytest.mark.parametrize("arguments", [["--older-than", "30"], ["--user", "alice"]])
+    def test_what_is_on_hold_is_kept_and_said(
+        self, alice: User, media: Path, arguments: list[str]
+    ) -> None:
+        held = plant(alice)
+        thread = held.thread
+        Hold.objects.create(
+            tenant=thread.tenant,
+            owner_key=thread.owner_key,
+            thread_id=thread.key,
+            reason="A claim.",
+        )
+        plant(alice)
+        assert run(*arguments, "--dry-run").splitlines()[1:] == ["Kept: 1 thread on hold."]
+        said = run(*arguments).splitlines()
+        assert said[0].startswith("Deleted 1 thread,")
+        assert said[1:] == ["Kept: 1 thread on hold."]
+        assert found(held.marks.values(), media) == set(held.marks.values())
 
     def test_zero_days_is_everything_up_to_now(self, alice: User) -> None:
         plant(alice, written_at=timezone.now())
@@ -201,7 +247,14 @@ class TestProcess:
     def test_help_says_what_goes_and_how_to_ask(self) -> None:
         with command("--help") as process:
             out, _ = process.communicate(timeout=30)
-        for words in ("for good", "--older-than DAYS", "--user NAME", "--dry-run", "run again"):
+        for words in (
+            "for good",
+            "--older-than DAYS",
+            "--user NAME",
+            "--thread ID",
+            "--dry-run",
+            "run again",
+        ):
             assert words in out
 
     def test_it_does_not_load_the_chat_s_sdk(self, alice: User) -> None:

@@ -27,11 +27,12 @@ from pydantic import AnyUrl
 from pytest_django import Settings
 
 from chatkit_endpoint.context import RequestContext
+from chatkit_endpoint.errors import Fault, Refused
 from chatkit_endpoint.models import Attachment as AttachmentRow
 from chatkit_endpoint.models import Thread as ThreadRow
 from chatkit_endpoint.models import ThreadItem as ItemRow
 from chatkit_endpoint.store import DjangoStore
-from observability.models import Turn
+from observability.models import Hold, Turn
 from observability.recorder import Identity, TurnRecorder
 from tests.chatkit_endpoint.conversations import context_of, found, plant
 from tests.chatkit_endpoint.samples import (
@@ -171,6 +172,18 @@ class TestThreads:
         async_to_sync(store.delete_thread)(conversation.thread.key, context_of(alice))
         assert found(conversation.marks.values(), tmp_path) == set()
         assert Turn.objects.count() == 1
+
+    async def test_one_on_hold_stays_and_its_owner_is_told(
+        self, store: DjangoStore, context: RequestContext
+    ) -> None:
+        await store.save_thread(a_thread(), context)
+        await Hold.objects.acreate(
+            tenant=context.tenant, owner_key=context.owner_key, thread_id="thr_1", reason="A claim."
+        )
+        with pytest.raises(Refused) as refused:
+            await store.delete_thread("thr_1", context)
+        assert refused.value.fault is Fault.HELD
+        assert (await store.load_thread("thr_1", context)).id == "thr_1"
 
     async def test_a_thread_that_is_deleted_while_it_is_answered_does_not_come_back(
         self, store: DjangoStore, context: RequestContext

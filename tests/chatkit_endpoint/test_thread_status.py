@@ -58,3 +58,22 @@ async def test_a_server_of_the_sites_own_shuts_what_no_operator_spoke_of(context
     await operator_says(Status.ACTIVE)
     await store.save_thread(a_thread(status=LockedStatus()), context)
     assert (await store.load_thread("thr_1", context)).status == LockedStatus()
+
+
+async def test_the_column_follows_the_json_whoever_writes_it(context: Any) -> None:
+    async def column() -> str:
+        return (await Thread.objects.aget()).status
+
+    store = DjangoStore()
+    await store.save_thread(a_thread(status=LockedStatus()), context)
+    assert await column() == Status.LOCKED
+    await store.save_thread(a_thread(), context)
+    assert await column() == Status.ACTIVE
+    await operator_says(Status.CLOSED, "Done.")
+    assert await column() == Status.CLOSED
+    # A turn's older copy changes neither.
+    await store.save_thread(a_thread(), context)
+    assert await column() == Status.CLOSED
+    assert (await store.load_thread("thr_1", context)).status == ClosedStatus(reason="Done.")
+    await operator_says(Status.ACTIVE)
+    assert await column() == Status.ACTIVE

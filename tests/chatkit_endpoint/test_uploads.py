@@ -22,6 +22,7 @@ from pytest_django import Settings
 from chatkit_endpoint.context import RequestContext
 from chatkit_endpoint.models import Attachment, Thread
 from chatkit_endpoint.uploads import QuotaHandler
+from observability.models import Hold
 from tests.chatkit_endpoint.sample_files import EXE, HTML, PDF, PNG, SVG, TEXT, ZIP
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -471,6 +472,19 @@ async def test_a_file_of_one_thread_can_not_be_sent_in_another(model: ScriptedMo
     answer = await ask(alice, "threads.create", input=message(key))
     assert code(answer) == (400, "invalid_request")
     assert await Thread.objects.acount() == 1
+
+
+async def test_a_file_of_a_thread_on_hold_can_not_be_deleted(
+    media: Path, model: ScriptedModel
+) -> None:
+    alice = await visitor("alice")
+    key = (await send(alice, DIRECT, PNG)).json()["id"]
+    await ask(alice, "threads.create", input=message(key))
+    thread = await Thread.objects.aget()
+    await Hold.objects.acreate(owner_key=thread.owner_key, thread_id=thread.key, reason="An audit")
+    answer = await ask(alice, "attachments.delete", attachment_id=key)
+    assert code(answer) == (409, "held")
+    assert len(files_in(media)) == 1
 
 
 async def test_what_its_owner_deletes_is_gone_with_its_bytes(media: Path) -> None:

@@ -13,13 +13,15 @@ from django.test.utils import override_settings
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from observability import dashboard
-from observability.metrics import Figures, Hour, Percentiles
 from observability.models import Delivery, Turn
+from observability.rollups import roll_up
+from observability.trends import Range
 from tests.factories import make_delivery, make_operator, make_turn, make_user
 from tests.pages import Page, html
 
 DASHBOARD = "/admin/observability/dashboard/"
+HOUR = timedelta(hours=1)
+QUERIES = 18
 
 
 @pytest.fixture
@@ -39,31 +41,70 @@ def text(client: Client) -> str:
     return Page(html(client, DASHBOARD)).text
 
 
-def hour(turns: int, errors: int = 0) -> Hour:
-    unknown = Percentiles(p50=None, p95=None, p99=None)
-    return Hour(
-        starts_at=timezone.now(),
-        figures=Figures(turns=turns, settled=turns, errors=errors, ttft=unknown, duration=unknown),
-    )
-
-
 def test_a_new_site_is_told_that_there_is_nothing_yet(admin: Client) -> None:
     shown = text(admin)
     assert "Nobody is chatting" in shown
-    assert "There was no turn in the last 24 hours." in shown
-    assert "Last 24 hours 0 0 — — — — — — —" in shown
+    assert "There was no turn in this time." in shown
+    assert "Last 60 minutes 0 0 — — — — — — — 0 0 — 0 0" in shown
     assert "Slowest" not in shown
 
 
-def test_it_tells_the_last_hour_and_the_last_day_side_by_side(admin: Client) -> None:
-    make_turn(ttft_ms=100, duration_ms=1_000)
-    make_turn(ttft_ms=300, duration_ms=3_000)
+def test_it_tells_the_last_minutes_the_last_hour_and_the_range(admin: Client) -> None:
+    make_turn(age=timedelta(minutes=1), ttft_ms=100, duration_ms=1_000, input_tokens=7)
+    make_turn(age=timedelta(minutes=30), ttft_ms=300, duration_ms=3_000, cost_usd="0.5")
     make_turn(status=Turn.Status.FAILED, ttft_ms=None, duration_ms=None, age=timedelta(hours=3))
-    make_turn(age=timedelta(hours=25))
+    make_turn(age=timedelta(hours=25), feedback="positive")
     shown = text(admin)
     assert "Chat is healthy 2 turns in the last hour, 0.0% with an error." in shown
-    assert "Last hour 2 0 0.0% 200 ms 290 ms 298 ms 2.00 s 2.90 s 2.98 s" in shown
-    assert "Last 24 hours 3 1 33.3% 200 ms" in shown
+    assert re.search(r"Last 5 minutes 1 0 0.0% (\d+ ms ){3}(\d\.\d\d s ){3}7 0 — 0 0", shown)
+    assert re.search(r"Last 60 minutes 2 0 0.0% .* 7 0 \$0.5000 0 0", shown)
+    assert "All turns 3 1 33.3%" in shown
+    assert "All turns 4 1 25.0%" in Page(html(admin, DASHBOARD, range="7d")).text
+
+
+def test_it_tells_a_range_by_model_locale_and_user(admin: Client) -> None:
+    vera = make_user("vera")
+    make_turn(user=vera, model="gpt-<b>", locale="de")
+    make_turn(owner_key="guest:1", model="", locale="en", age=timedelta(hours=3))
+    response = admin.get(DASHBOARD)
+    rows = {
+        group.title: [(name, figures[0]) for name, url, figures in group.rows]
+        for group in response.context["groups"]
+    }
+    assert rows == {
+        "By model": [("—", "1"), ("gpt-<b>", "1")],
+        "By locale": [("de", "1"), ("en", "1")],
+        "By user": [("guest:1", "1"), ("vera", "1")],
+    }
+    page = response.content.decode()
+    assert "gpt-&lt;b&gt;" in page
+    assert f'href="/admin/observability/turn/owner/user:{vera.pk}/"' in page
+
+
+@pytest.mark.parametrize("of", Range)
+def test_the_range_is_chosen_by_a_link(admin: Client, of: Range) -> None:
+    make_turn(age=timedelta(minutes=1))
+    page = html(admin, DASHBOARD, range=of.value)
+    marked = re.findall(r'<a href="(\?[^"]*)" aria-current="page">', page)
+    assert marked == [f"?range={of.value}#obs-trends"]
+    assert page.count('class="obs-svg"') == 3
+
+
+@pytest.mark.parametrize("range_", ["", "nonsense", "2h"])
+def test_an_unknown_range_is_a_day(admin: Client, range_: str) -> None:
+    page = html(admin, DASHBOARD, range=range_)
+    assert '<a href="?range=24h#obs-trends" aria-current="page">' in page
+
+
+def test_outliers_are_marked(admin: Client) -> None:
+    for number in range(30):
+        make_turn(total_ms=1_000 + number)
+    slow = make_turn(total_ms=60_000)
+    response = admin.get(DASHBOARD)
+    rows = response.context["slowest"]
+    assert len(rows) == 10
+    assert [row.pk for row in rows if row.is_outlier] == [slow.pk]
+    assert "outlier" in response.content.decode()
 
 
 def test_it_tells_what_is_the_case_now(admin: Client) -> None:
@@ -118,36 +159,55 @@ def test_it_lists_errors_and_slow_turns_with_links(admin: Client) -> None:
     assert f'href="/admin/observability/turn/{failed.pk}/change/"' in response.content.decode()
 
 
-def test_its_chart_has_a_table_with_the_same_figures(admin: Client) -> None:
+def test_each_chart_has_a_label_and_a_table_with_the_same_figures(admin: Client) -> None:
     now = timezone.now()
-    make_turn(started_at=now, ttft_ms=250)
-    make_turn(started_at=now, ttft_ms=None, status=Turn.Status.FAILED)
+    make_turn(started_at=now, input_tokens=1234)
+    make_turn(started_at=now, status=Turn.Status.FAILED, ttft_ms=None)
+    charts = {chart.title: chart for chart in admin.get(DASHBOARD).context["charts"]}
+    assert [len(chart.rows) for chart in charts.values()] == [24, 24, 24]
+    assert charts["Turns"].rows[-1] == (f"{now:%H}:00", ["2", "1", "50.0%", "0", "0"])
+    assert charts["Tokens"].rows[-1][1] == ["1,234", "0", "—"]
+    assert charts["Time to first token"].rows[0][1] == ["—"] * 6
+    assert charts["Time to first token"].columns[4] == "Duration, p95"
+    for chart in charts.values():
+        label = f'aria-label="{chart.title}, 24 hours; a table with the figures follows."'
+        assert label in chart.svg
+    assert "(not over yet) 2 1" in text(admin)
+
+
+def test_it_works_without_script_and_inline_style(admin: Client) -> None:
+    make_turn()
+    page = html(admin, DASHBOARD)
+    main = page[page.index('class="obs-dashboard"') :]
+    assert "<style" not in main
+    assert " style=" not in main
+    assert "<script" not in main[: main.index("obs-slowest")]
+
+
+def test_huge_numbers_fit(admin: Client) -> None:
+    make_turn(input_tokens=2**31 - 1, cost_usd="999999.999999", total_ms=2**31 - 1)
+    make_turn(input_tokens=2**31 - 1, cost_usd="999999.999999")
     shown = text(admin)
-    assert "(not over yet) 2 1 250 ms" in shown
-    assert "2 turns in the busiest hour" in shown
+    assert "4,294,967,294" in shown
+    assert "$1,999,999.9999" in shown or "$2,000,000.0000" in shown
 
 
-def test_the_bars_stand_on_the_ground_and_add_up() -> None:
-    hours = [hour(0), hour(1), hour(600, 300), hour(600, 1), hour(3, 3)]
-    none, one, half, few, all_failed = dashboard.bars(hours)
-    assert (none.others_height, none.errors_height) == (0, 0)
-    assert one.others_height >= 2  # What is there is seen, however little it is.
-    assert (half.others_height, half.errors_height) == (60, 60)
-    assert few.errors_height >= 2
-    assert all_failed.others_height == 0
-    for bar in (one, half, few, all_failed):
-        assert bar.errors_y + bar.errors_height == bar.others_y
-        assert bar.others_y + bar.others_height == dashboard.CHART_HEIGHT
+def test_what_no_worker_summed_up_is_told_to_be_missing(admin: Client) -> None:
+    make_turn(age=timedelta(days=5))
+    assert (
+        "are not counted: no worker has summed them up"
+        in Page(html(admin, DASHBOARD, range="7d")).text
+    )
+    assert "are not counted" not in text(admin)
 
 
 @pytest.mark.usefixtures("german")
-def test_the_chart_is_drawn_in_any_language(admin: Client) -> None:
-    make_turn(status=Turn.Status.FAILED)
+def test_it_is_drawn_in_any_language(admin: Client) -> None:
+    make_turn(status=Turn.Status.FAILED, ttft_ms=1234)
     page = admin.get(DASHBOARD).content.decode()
-    chart = page.partition("<svg viewBox")[2].partition("</svg>")[0]
-    drawn = re.findall(r' (?:x|x1|x2|y|y1|y2|width|height)="([^"]*)"', chart)
+    drawn = re.findall(r'<rect [^>]*(?:width|height)="([^"]*)"', page)
     assert drawn
-    assert all(re.fullmatch(r"\d+", value) for value in drawn), drawn
+    assert all(re.fullmatch(r"[\d.]+", value) for value in drawn), drawn
 
 
 def test_times_are_in_the_current_time_zone(admin: Client) -> None:
@@ -163,12 +223,17 @@ def test_it_takes_as_many_queries_for_many_turns_as_for_few(
     admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     make_turn(user=make_user(), status=Turn.Status.FAILED)
-    # Session, operator, the samples, two of running turns, three of the outbox, two lists.
-    with django_assert_num_queries(10):
+    make_turn(age=3 * HOUR)
+    # Session, operator, seven of the trend and the last hour, two of running turns, three of the
+    # outbox, names of users, three of the lists.
+    roll_up()
+    with django_assert_num_queries(QUERIES):
         text(admin)
     for number in range(30):
-        make_delivery(make_turn(user=make_user(f"v{number}"), status=Turn.Status.FAILED))
-    with django_assert_num_queries(10):
+        user = make_user(f"v{number}")
+        make_delivery(make_turn(user=user, status=Turn.Status.FAILED, age=number * HOUR))
+    roll_up()
+    with django_assert_num_queries(QUERIES):
         text(admin)
 
 

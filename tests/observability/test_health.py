@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from observability.health import Health, Situation, Verdict, judge
-from observability.metrics import Figures, Outbox, Percentiles, Running
+from observability.metrics import Outbox, Running
+from observability.tallies import Figures, Percentiles
 
 NOW = datetime(2026, 3, 10, 14, 25, tzinfo=UTC)
-UNKNOWN = Percentiles(p50=None, p95=None, p99=None)
+UNKNOWN = Percentiles()
 
 
 def figures(settled: int = 0, errors: int = 0, *, ttft: Percentiles = UNKNOWN) -> Figures:
-    return Figures(turns=settled, settled=settled, errors=errors, ttft=ttft, duration=UNKNOWN)
+    return Figures(turns=settled, settled=settled, errors=errors, ttft=ttft)
 
 
 def verdict(*, forwards: bool = True, orphaned: int = 0, **changes: Any) -> Verdict:

@@ -16,7 +16,14 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from observability import prometheus
 from observability.models import Delivery, Turn
-from tests.factories import make_delivery, make_message, make_operator, make_turn, make_user
+from tests.factories import (
+    make_delivery,
+    make_message,
+    make_operator,
+    make_request,
+    make_turn,
+    make_user,
+)
 from tests.observability.helpers import run_python
 
 pytestmark = pytest.mark.django_db
@@ -192,18 +199,58 @@ class TestOutbox:
         assert samples["chatkit_oldest_delivery_age_seconds", ("anosys",)] == 0
 
 
+class TestRequests:
+    def test_recent_requests_are_counted_by_operation_and_kind_of_status(self) -> None:
+        for status in (200, 202, 409, 429, 499, 500):
+            make_request(operation="threads.create", status=status)
+        make_request(operation="", status=401)
+        make_request(operation="threads.list", age=timedelta(minutes=16))
+        samples = scrape()
+        assert samples["chatkit_requests", ("threads.create", "2xx")] == 2
+        assert samples["chatkit_requests", ("threads.create", "4xx")] == 3
+        assert samples["chatkit_requests", ("threads.create", "5xx")] == 1
+        assert samples["chatkit_requests", ("unknown", "4xx")] == 1
+        assert samples["chatkit_requests", ("unknown", "5xx")] == 0
+        assert total(samples, "chatkit_requests") == 7
+
+    def test_operations_that_are_too_many_are_counted_together(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(prometheus, "OPERATIONS_AT_MOST", 2)
+        for count, operation in enumerate(("d", "c", "b", "a"), start=1):
+            for _ in range(count):
+                make_request(operation=operation)
+        samples = scrape()
+        shown = {labels for name, labels in samples if name == "chatkit_requests"}
+        assert {operation for operation, _ in shown} == {"a", "b", "other"}
+        assert samples["chatkit_requests", ("other", "2xx")] == 3
+
+    def test_beyond_their_bound_the_window_is_shorter_for_all(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(prometheus, "REQUESTS_AT_MOST", 2)
+        for minutes in range(1, 9):
+            make_request(age=timedelta(minutes=minutes))
+            make_turn(age=timedelta(minutes=minutes))
+        samples = scrape()
+        assert total(samples, "chatkit_requests") == 3
+        assert total(samples, "chatkit_recent_turns") == 3
+        assert samples["chatkit_window_seconds", ()] == pytest.approx(180, abs=30)
+
+
 def test_an_empty_database_is_no_failure() -> None:
     samples = scrape()
     assert samples["chatkit_turns_running", ()] == 0
     assert samples["chatkit_recent_turn_total_seconds_gcount", ()] == 0
 
 
-def test_it_takes_six_queries_whatever_there_is(
+def test_it_takes_eight_queries_whatever_there_is(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     for number in range(30):
         make_delivery(make_turn(model=f"model-{number}"))
-    with django_assert_num_queries(6):
+        make_request(operation=f"operation-{number}")
+    with django_assert_num_queries(8):
         prometheus.exposition(timezone.now())
 
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from observability import outbox, retention, turns
-from observability.models import Delivery, Message, Turn
+from observability.models import Delivery, Message, Turn, TurnFact
 from observability.recorder import Identity, TurnRecorder
 from observability.retention import purge_text
 from tests.observability.helpers import add_message, make_turn
@@ -54,10 +54,12 @@ def texts(turn: Turn) -> list[str]:
 def test_the_text_goes_and_the_metrics_stay() -> None:
     turn = make_turn(error_message="It broke.", error_code="boom", total_ms=2000, input_tokens=7)
     add_message(turn, Message.Kind.THOUGHT, "Hm.")
+    TurnFact.objects.create(turn=turn, key="buyer", value="Vera")
     before = timezone.now()
     assert purge_text(Turn.objects.all()) == 1
     assert texts(turn) == []
     assert not Message.objects.exists()
+    assert not TurnFact.objects.exists()
     assert turn.text_purged_at is not None
     assert before <= turn.text_purged_at <= timezone.now()
     assert (turn.status, turn.error_code) == (Turn.Status.COMPLETED, "boom")
@@ -193,7 +195,7 @@ def test_its_queries_do_not_grow_with_the_turns(monkeypatch: pytest.MonkeyPatch)
         return len(captured)
 
     assert queries(1) == queries(retention.IDS_AT_ONCE)
-    assert queries(1) <= 9  # Five, and those that begin and end transactions.
+    assert queries(1) <= 11  # Seven, and those that begin and end transactions.
 
 
 def make_unsaved_turn() -> Turn:

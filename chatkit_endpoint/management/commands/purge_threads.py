@@ -1,22 +1,19 @@
 from __future__ import annotations
 
-import argparse
 import sys
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import AbstractBaseUser
-from django.core.management.base import (
-    BaseCommand,
-    CommandError,
-    CommandParser,
-    DjangoHelpFormatter,
-)
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from tqdm import tqdm
 
-from chatkit_endpoint.retention import BATCH_SIZE, PurgeSummary, Scope, purge_scope, survey
+from chatkit_endpoint.management.arguments import HelpFormatter, account_named
+from chatkit_endpoint.models import Thread
+from chatkit_endpoint.owners import owners_of
+from chatkit_endpoint.retention import BATCH_SIZE, PurgeSummary
+from chatkit_endpoint.scopes import Scope, purge_scope, survey
+from observability.models import Turn
 
 MAX_DAYS = 36_500
 MAX_BATCH_SIZE = 10_000
@@ -25,22 +22,20 @@ INTERRUPTED = 130
 """What shells return for Ctrl-C."""
 
 
-class HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Django's order of options, our line breaks."""
-
-
 class Command(BaseCommand):
     help = """\
 Deletes conversations for good: threads, their items, their attachments with the files, and
 the text in the record of their turns, whose metrics stay. Attachments that were never sent and
-the text of turns whose thread is gone already go by the same age and user.
+the text of turns whose thread is gone already go by the same age and user; of a user also
+client events, ratings and requests go, which hold no text.
 
-A thread in which an answer is being written is left for the next run. The command may be
-interrupted at any time and run again.
+A thread in which an answer is being written is left for the next run, one on hold until the
+hold is released. The command may be interrupted at any time and run again.
 
   purge_threads --older-than 90 --dry-run    what would go?
   purge_threads --older-than 90              for cron, daily
   purge_threads --user alice                 all that alice has
+  purge_threads --thread thr_0123            one conversation
 """
     # Checks load the URLs, and with them the chat's SDK: two seconds, and nothing of it is needed.
     requires_system_checks = ()
@@ -58,6 +53,7 @@ interrupted at any time and run again.
         parser.add_argument(
             "--user", metavar="NAME", help="only what belongs to the user of this name"
         )
+        parser.add_argument("--thread", metavar="ID", help="only the thread of this id")
         parser.add_argument(
             "--dry-run", action="store_true", help="count what would go, and change nothing"
         )
@@ -70,19 +66,19 @@ interrupted at any time and run again.
         )
 
     def handle(self, **options: Any) -> None:
-        scope = _scope(options["older_than"], options["user"])
+        scopes = _scopes(options["older_than"], options["user"], options["thread"])
         if not 1 <= options["batch_size"] <= MAX_BATCH_SIZE:
             raise CommandError(f"--batch-size must be from 1 to {MAX_BATCH_SIZE}.")
         if options["dry_run"]:
-            found = survey(scope)
+            found = sum(map(survey, scopes), PurgeSummary())
             self.stdout.write(f"Would delete {_told(found)}. Nothing was changed.")
-            self._say_skipped(found)
+            self._say_what_is_left(found)
             return
-        self._purge(scope, options["batch_size"])
+        self._purge(scopes, options["batch_size"])
 
-    def _purge(self, scope: Scope, batch_size: int) -> None:
+    def _purge(self, scopes: list[Scope], batch_size: int) -> None:
         done = PurgeSummary()
-        total = survey(scope).rows if sys.stderr.isatty() else None
+        total = sum(survey(scope).rows for scope in scopes) if sys.stderr.isatty() else None
         with tqdm(total=total, unit=" rows", disable=total is None) as bar:
 
             def on_batch(batch: PurgeSummary) -> None:
@@ -91,7 +87,8 @@ interrupted at any time and run again.
                 bar.update(batch.rows)
 
             try:
-                purge_scope(scope, batch_size=batch_size, on_batch=on_batch)
+                for scope in scopes:
+                    purge_scope(scope, batch_size=batch_size, on_batch=on_batch)
             except KeyboardInterrupt:
                 bar.close()
                 self.stdout.write(f"Deleted so far: {_told(done)}.")
@@ -100,45 +97,52 @@ interrupted at any time and run again.
                     returncode=INTERRUPTED,
                 ) from None
         self.stdout.write(f"Deleted {_told(done)}.")
-        self._say_skipped(done)
+        self._say_what_is_left(done)
         if done.files_left:
             raise CommandError(
                 f"{_count(done.files_left, 'file')} could not be deleted; the log says why. Their "
                 "attachments are kept, and the next run tries again."
             )
 
-    def _say_skipped(self, summary: PurgeSummary) -> None:
+    def _say_what_is_left(self, summary: PurgeSummary) -> None:
         if summary.skipped:
             self.stdout.write(
                 f"Left for the next run: {_count(summary.skipped, 'thread')} with a running turn."
             )
+        if summary.held:
+            self.stdout.write(f"Kept: {_count(summary.held, 'thread')} on hold.")
 
 
-def _scope(days: int | None, name: str | None) -> Scope:
-    if days is None and name is None:
-        raise CommandError("Say what to purge: --older-than DAYS, --user NAME, or both.")
+def _scopes(days: int | None, name: str | None, thread: str | None) -> list[Scope]:
+    if days is None and name is None and thread is None:
+        raise CommandError(
+            "Say what to purge: --older-than DAYS, --user NAME, --thread ID, or several of them."
+        )
     if days is not None and not 0 <= days <= MAX_DAYS:
         raise CommandError(f"--older-than must be from 0 to {MAX_DAYS} days.")
-    return Scope(
-        idle_since=None if days is None else timezone.now() - timedelta(days=days),
-        user=None if name is None else _user(name),
+    if thread is not None and not _is_known(thread):
+        raise CommandError(f"There is no thread {thread!r}.")
+    idle_since = None if days is None else timezone.now() - timedelta(days=days)
+    if name is None:
+        return [Scope(idle_since=idle_since, thread=thread)]
+    owners = owners_of(account_named(name))
+    return [Scope(idle_since=idle_since, owner=owner, thread=thread) for owner in owners]
+
+
+def _is_known(thread: str) -> bool:
+    """Also one that is gone but for the record of its turns: who types a wrong id shall know."""
+    return (
+        Thread.objects.filter(key=thread).exists() or Turn.objects.filter(thread_id=thread).exists()
     )
-
-
-def _user(name: str) -> AbstractBaseUser:
-    model = get_user_model()
-    try:
-        return model._default_manager.get_by_natural_key(name)
-    except model.DoesNotExist:
-        raise CommandError(f"There is no user {name!r}.") from None
 
 
 def _told(summary: PurgeSummary) -> str:
     """``3 threads, 20 items, 1 attachment (1 file) and the text of 9 turns``."""
+    records = f", {_count(summary.records, 'record')} of use" if summary.records else ""
     return (
         f"{_count(summary.threads, 'thread')}, {_count(summary.items, 'item')}, "
-        f"{_count(summary.attachments, 'attachment')} ({_count(summary.files, 'file')}) "
-        f"and the text of {_count(summary.turns, 'turn')}"
+        f"{_count(summary.attachments, 'attachment')} ({_count(summary.files, 'file')})"
+        f"{records} and the text of {_count(summary.turns, 'turn')}"
     )
 
 

@@ -15,6 +15,7 @@ from rest_framework.authtoken.models import Token
 
 from observability.api import views
 from observability.models import Turn
+from observability.rollups import roll_up
 from tests.factories import make_client_event, make_operator, make_turn, make_user
 
 pytestmark = pytest.mark.django_db
@@ -195,7 +196,7 @@ def test_a_page_takes_as_many_queries_for_many_turns_as_for_few(
 ) -> None:
     for path in ("turns/", "threads/thr_1/"):
         make_turn(thread_id="thr_1")
-        expected = 4 if path == "turns/" else 7
+        expected = 4 if path == "turns/" else 8
         with django_assert_num_queries(expected):
             get(api, path)
         for _ in range(5):
@@ -205,11 +206,40 @@ def test_a_page_takes_as_many_queries_for_many_turns_as_for_few(
 
 
 def test_the_figures_are_those_of_the_dashboard(api: Client) -> None:
-    make_turn(ttft_ms=100)
+    make_turn(ttft_ms=100, input_tokens=30, cost_usd="0.25", feedback="positive")
     make_turn(ttft_ms=300, status=Turn.Status.FAILED)
-    make_turn(age=timedelta(hours=3))
+    make_turn(age=timedelta(hours=4))
     told = get(api, "metrics/", hours=2)
     assert (told["turns"], told["errors"], told["error_rate"]) == (2, 1, 0.5)
-    assert told["ttft"] == {"p50": 200.0, "p95": 290.0, "p99": 298.0}
+    assert told["ttft"] == pytest.approx({"p50": 200, "p95": 290, "p99": 298}, rel=0.02)
+    assert (told["input_tokens"], told["cost_usd"], told["priced"]) == (30, "0.250000", 1)
+    assert (told["positive"], told["negative"], told["gap"]) == (1, 0, None)
+    assert (told["bars"], told["by"]) == ([], [])
     assert get(api, "metrics/")["turns"] == 3
-    assert api.get(API + "metrics/", {"hours": 0}).status_code == 400
+    for refused in ({"hours": 0}, {"hours": 10**9}, {"range": "2h"}, {"by": "prompt"}):
+        assert api.get(API + "metrics/", refused).status_code == 400
+
+
+def test_figures_of_long_ago_come_from_rollups(api: Client) -> None:
+    make_turn(age=timedelta(days=200))
+    make_turn(age=timedelta(days=3))
+    roll_up()
+    Turn.objects.all().delete()
+    assert get(api, "metrics/", hours=24 * 30)["turns"] == 1
+    assert get(api, "metrics/", hours=24 * 365)["turns"] == 2
+
+
+def test_a_range_is_told_bar_by_bar_and_by_model_locale_or_user(api: Client) -> None:
+    make_turn(model="a", owner_key="user:7", age=timedelta(minutes=1))
+    make_turn(model="b", locale="de", age=timedelta(minutes=1))
+    make_turn(model="b", age=timedelta(minutes=2))
+    for range_, bars in (("1h", 12), ("24h", 24), ("30d", 30), ("90d", 90)):
+        told = get(api, "metrics/", range=range_, by="model")
+        assert [len(told["bars"]), told["bars"][0]["starts_at"]] == [bars, told["since"]]
+        assert sum(bar["figures"]["turns"] for bar in told["bars"]) == told["turns"]
+        shares = [(share["value"], share["figures"]["turns"]) for share in told["by"]]
+        assert shares == [("b", 2), ("a", 1)]
+    assert {share["value"] for share in get(api, "metrics/", by="user")["by"]} == {
+        "user:7",
+        "guest:1",
+    }
