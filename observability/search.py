@@ -1,8 +1,10 @@
 """Full-text search over what was said in turns, by an index that the database itself keeps.
 
-SQLite has an FTS5 table that refers to the turns and that triggers keep; PostgreSQL has a GIN index
-on an expression. Both are made by a migration with :func:`install`, and follow every change of a
-turn's prompt and response: what a purge takes, no search finds.
+SQLite has an FTS5 table that refers to the turns and that triggers keep; PostgreSQL has a generated
+column, unknown to the model, with a GIN index: an expression would be computed anew for each row
+that a list walks past, which takes fifty times as long. Both are made by a migration with
+:func:`install`, and follow every change of a turn's prompt and response: what a purge takes, no
+search finds.
 
 What is written without spaces, as in Japanese and Chinese, counts as one word up to the next mark:
 it is found by its beginning. PostgreSQL tells small letters from capitals by the database's locale,
@@ -16,11 +18,13 @@ from __future__ import annotations
 import re
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import BooleanField, F, Func, Q, TextField, Value
+from django.db.models.sql.compiler import SQLCompiler
 
 from .database import storable
 
@@ -60,7 +64,8 @@ FEW = 1_000
 MANY = 100_000
 """So many it holds at once; beyond that it looks into the index for each turn."""
 ESTIMATED = 100_000
-"""So many matches PostgreSQL finds by its index first, if they are no more than a tenth."""
+"""So many matches of a phrase PostgreSQL finds by its index first, if they are no more than a
+tenth: it takes a phrase to be as frequent as its words."""
 
 
 _QUOTES = str.maketrans(dict.fromkeys("“”„«»「」", '"'))
@@ -95,16 +100,15 @@ def _may_go_on(word: str) -> bool:
     return len(word.encode()) > 3
 
 
-_JOINED = f", {INDEXED_CHARS}) || ' ' || left("
 _PHRASE = "phraseto_tsquery('simple', %(expressions)s)"
 _BEGINNING = f"(nullif({_PHRASE}::text, '') || ':*')::tsquery"
 
 
-def _vector(texts: str) -> str:
-    """The expression that PostgreSQL has an index of, of two texts that _JOINED joins."""
+def _vector() -> str:
+    """What PostgreSQL's column is generated from."""
     separators, spaces = SEPARATORS.replace("'", "''"), " " * len(SEPARATORS)
-    whole = f"left({texts}, {INDEXED_CHARS})"
-    return f"to_tsvector('simple', translate({whole}, '{separators}', '{spaces}'))"
+    texts = f"left(prompt, {INDEXED_CHARS}) || ' ' || left(response, {INDEXED_CHARS})"
+    return f"to_tsvector('simple', translate({texts}, '{separators}', '{spaces}'))"
 
 
 def install(editor: BaseDatabaseSchemaEditor) -> None:
@@ -116,8 +120,9 @@ def install(editor: BaseDatabaseSchemaEditor) -> None:
             # Or words that are deleted would stay in the file for a while.
             editor.execute(f"INSERT INTO {WORDS} ({WORDS}, rank) VALUES ('secure-delete', 1)")
     else:
-        vector = _vector(_JOINED.join(("prompt", "response")))
-        editor.execute(f"CREATE INDEX {WORDS} ON {TABLE} USING gin ({vector})", params=None)
+        generated = f"words tsvector GENERATED ALWAYS AS ({_vector()}) STORED"
+        editor.execute(f"ALTER TABLE {TABLE} ADD COLUMN {generated}", params=None)
+        editor.execute(f"CREATE INDEX {WORDS} ON {TABLE} USING gin (words)", params=None)
 
 
 def uninstall(editor: BaseDatabaseSchemaEditor) -> None:
@@ -127,7 +132,7 @@ def uninstall(editor: BaseDatabaseSchemaEditor) -> None:
             editor.execute(f"DROP TRIGGER {WORDS}_{event}")
         editor.execute(f"DROP TABLE {WORDS}")
     else:
-        editor.execute(f"DROP INDEX {WORDS}")
+        editor.execute(f"ALTER TABLE {TABLE} DROP COLUMN words")
 
 
 def words(text: str, *, using: str, at_most: int | None = None) -> Q:
@@ -157,11 +162,13 @@ def words(text: str, *, using: str, at_most: int | None = None) -> Q:
 def _where_postgres_finds(
     wanted: list[Part], connection: BaseDatabaseWrapper, at_most: int | None
 ) -> Q:
-    """PostgreSQL holds it for cheap to make a vector of each text on its way through the turns.
-
-    So of matches that are few by its own estimate it is given the keys, for which it has its index.
+    """PostgreSQL knows how frequent words are, but not phrases: it would walk through all turns for
+    the few that have a rare one. So of these it is given the keys.
     """
     from .models import Turn
+
+    if not any(_is_phrase(part) for part in wanted):
+        return Q(_matches(wanted))
 
     matching = Turn.objects.using(connection.alias).filter(_matches(wanted)).order_by()
     sql, parameters = matching.values("pk").query.sql_with_params()
@@ -224,17 +231,10 @@ def _newest(connection: BaseDatabaseWrapper, query: str) -> list[int]:
 
 
 def _matches(wanted: list[Part]) -> Func:
-    """PostgreSQL's condition, on the expression of the index."""
-    vector = Func(
-        F("prompt"),
-        F("response"),
-        template=_vector("%(expressions)s"),
-        arg_joiner=_JOINED,
-        output_field=TextField(),
-    )
+    """PostgreSQL's condition, on the column that is indexed."""
     phrases = [
         Func(
-            Value(part.text.translate(str.maketrans(SEPARATORS, " " * len(SEPARATORS)))),
+            Value(_separated(part)),
             template=_BEGINNING if part.is_open else _PHRASE,
             output_field=TextField(),
         )
@@ -244,5 +244,27 @@ def _matches(wanted: list[Part]) -> Func:
         *phrases, template="(%(expressions)s)", arg_joiner=" && ", output_field=TextField()
     )
     return Func(
-        vector, query, template="%(expressions)s", arg_joiner=" @@ ", output_field=BooleanField()
+        _Words(F("prompt")),
+        query,
+        template="%(expressions)s",
+        arg_joiner=" @@ ",
+        output_field=BooleanField(),
     )
+
+
+class _Words(Func):
+    """The generated column, beside a column that the model knows."""
+
+    output_field = TextField()
+
+    def as_sql(self, compiler: SQLCompiler, connection: Any, **context: Any) -> Any:  # type: ignore[override]
+        sql, parameters = compiler.compile(self.source_expressions[0])
+        return f"{sql.rpartition('.')[0]}.words", parameters
+
+
+def _separated(part: Part) -> str:
+    return part.text.translate(str.maketrans(SEPARATORS, " " * len(SEPARATORS)))
+
+
+def _is_phrase(part: Part) -> bool:
+    return len(_separated(part).split()) > 1
