@@ -16,8 +16,8 @@ from .health import Situation, judge
 from .models import ERRORS, Delivery, Turn
 from .outbox import enabled_destinations
 from .tallies import Figures
-from .trend_page import charts, groups, row
-from .trends import Range, Trend
+from .trend_page import row, section
+from .trends import Range
 from .turn_page import error_of, prompt_of, user_name
 
 TURNS = "admin:observability_turn_changelist"
@@ -60,12 +60,12 @@ def context(
     now: datetime, *, of: Range, may_view_deliveries: bool, shows_content: bool
 ) -> dict[str, Any]:
     """All that the page shows of this range, as of ``now``."""
-    trend = trends.trend(of, now, lately=(MINUTES, HOUR))
-    minutes, hour = trend.lately
+    trend = section(of, now)
+    minutes, hour = trends.lately((MINUTES, HOUR), now)
     situation = Situation(
         hour=hour,
         # It is judged by the day only where the hour has nothing to judge by.
-        day=hour if hour.settled else _day(of, trend, now),
+        day=hour if hour.settled else _day(now),
         running=metrics.running(),
         outbox=metrics.outbox(now - DAY),
         forwards=bool(enabled_destinations()),
@@ -73,23 +73,17 @@ def context(
     )
 
     def rows(turns: Iterable[Turn]) -> list[TurnRow]:
-        fence_ms = trend.total.fence_ms
-        return [turn_row(turn, fence_ms=fence_ms, shows_content=shows_content) for turn in turns]
+        return [
+            turn_row(turn, fence_ms=trend.fence_ms, shows_content=shows_content) for turn in turns
+        ]
 
     return {
         "now": now,
         "verdict": judge(situation),
         "tiles": tiles(situation, may_view_deliveries=may_view_deliveries),
         "lately": [(_("Last 5 minutes"), row(minutes)), (_("Last 60 minutes"), row(hour))],
-        "ranges": [
-            {"label": each.label, "query": f"?range={each.value}", "is_current": each == of}
-            for each in Range
-        ],
         "trend": trend,
-        "total": row(trend.total),
-        "charts": charts(of, trend),
-        "groups": groups(trend),
-        "fence": milliseconds(trend.total.fence_ms),
+        "fence": milliseconds(trend.fence_ms),
         "failed": rows(metrics.failed(trend.since, LISTED)),
         "failed_url": reverse(
             TURNS,
@@ -99,8 +93,8 @@ def context(
     }
 
 
-def _day(of: Range, trend: Trend, now: datetime) -> Figures:
-    return (trend if of == Range.DAY else trends.over(trends.starts(Range.DAY, now)[:1], now)).total
+def _day(now: datetime) -> Figures:
+    return trends.over(trends.starts(Range.DAY, now)[:1], now).total
 
 
 def tiles(situation: Situation, *, may_view_deliveries: bool) -> list[Tile]:

@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, F, Max, Min, Q, QuerySet
+from django.db.models import Count, F, Min, Q, QuerySet
 from django.db.models.functions import Left
 
 from .models import ERRORS, Delivery, Turn, TurnQuerySet
@@ -43,13 +43,15 @@ def outbox(since: datetime) -> Outbox:
     dead = deliveries.filter(state=Delivery.State.DEAD).aggregate(
         count=Count("pk"), lately=Count("pk", filter=Q(settled_at__gte=since))
     )
-    delivered = deliveries.filter(state=Delivery.State.DELIVERED).aggregate(last=Max("settled_at"))
+    # By the index of what is settled: most of that was delivered.
+    delivered = deliveries.filter(state=Delivery.State.DELIVERED, settled_at__isnull=False)
+    last = delivered.order_by("-settled_at", "-pk").values_list("settled_at", flat=True).first()
     return Outbox(
         waiting=waiting["count"],
         oldest_at=waiting["oldest_at"],
         dead=dead["count"],
         dead_lately=dead["lately"],
-        last_delivered_at=delivered["last"],
+        last_delivered_at=last,
     )
 
 

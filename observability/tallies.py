@@ -183,7 +183,10 @@ class Tally:
         """Add all that a rollup has."""
         for name in SUMS:
             setattr(self, name, getattr(self, name) + columns[name])
-        sketches = columns["sketches"]
+        self.merge_sketches(columns["sketches"])
+
+    def merge_sketches(self, sketches: Mapping[str, Any]) -> None:
+        """Add the times alone that a rollup has."""
         self.ttft_ms.merge_json(sketches["ttft_ms"])
         self.duration_ms.merge_json(sketches["duration_ms"])
         self.total_ms.merge_json(sketches["total_ms"])

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import product
 
 from django.contrib.auth import get_user_model
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from . import trends
 from .charts import Axis, Series, lines, stacked_bars
 from .display import UNKNOWN, milliseconds, number, percent, visible
 from .models import Rollup
@@ -24,9 +29,25 @@ Shown = Callable[[float | None], str]
 Columns = dict[int, str]
 """The place of a column in :func:`row`, and its heading."""
 
-NAMED_BARS = {Range.HOUR: 2, Range.DAY: 3, Range.WEEK: 4, Range.MONTH: 5, Range.QUARTER: 15}
+NAMED_BARS = {Range.HOUR: 2, Range.DAY: 3, Range.WEEK: 4, Range.MONTH: 5, Range.QUARTER: 2}
 """Each how many bars there is room for a name under the axis of the wide chart."""
 WIDE, NARROW = 900, 440
+
+
+KEPT_SECONDS = 20
+"""How old what is told of a range may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What the page tells of a range, and what its lists of turns have to know of it."""
+
+    html: SafeString
+    since: datetime
+    until: datetime
+    turns: int
+    fence_ms: float | None
+    at_least_ms: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +68,46 @@ class Group:
     title: str
     rows: list[tuple[str, str, list[str]]]
     """Name, link or "", figures."""
+
+
+def section(of: Range, now: datetime) -> Section:
+    """The part of the page about a range, as it was at most KEPT_SECONDS ago.
+
+    Kept, since to draw the charts takes longer than all the rest of the page, and operators leave
+    the page open or load it again.
+    """
+    zone = timezone.get_current_timezone_name()
+    key = f"observability.trend.{of.value}.{get_language()}.{zone}"
+    kept: Section | None = cache.get(key)
+    if kept is None or not kept.until <= now <= kept.until + timedelta(seconds=KEPT_SECONDS):
+        kept = _section(of, now)
+        cache.set(key, kept, KEPT_SECONDS)
+    return kept
+
+
+def _section(of: Range, now: datetime) -> Section:
+    trend = trends.trend(of, now)
+    html = render_to_string(
+        "admin/observability/dashboard/trends.html",
+        {
+            "ranges": [
+                {"label": each.label, "query": f"?range={each.value}", "is_current": each == of}
+                for each in Range
+            ],
+            "trend": trend,
+            "total": row(trend.total),
+            "charts": charts(of, trend),
+            "groups": groups(trend),
+        },
+    )
+    return Section(
+        html=html,
+        since=trend.since,
+        until=trend.until,
+        turns=trend.total.turns,
+        fence_ms=trend.total.fence_ms,
+        at_least_ms=trend.at_least_ms,
+    )
 
 
 def charts(of: Range, trend: Trend) -> list[Chart]:

@@ -9,9 +9,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import models
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -26,10 +27,9 @@ from .rollups import (
     days_until,
     hour_of,
     hours_until,
-    merge,
     most,
 )
-from .tallies import COLUMNS, Figures, Row, Tally
+from .tallies import COLUMNS, SUMS, Figures, Row, Tally
 
 FIVE_MINUTES = timedelta(minutes=5)
 LIVE_AT_MOST = timedelta(days=2)
@@ -77,8 +77,6 @@ class Trend:
     """What each of the ten slowest turns took in all."""
     gap: tuple[datetime, datetime] | None
     """Turns of this time are not counted: no worker has rolled them up."""
-    lately: list[Figures]
-    """The turns of each of the last spans that were asked for, to the second."""
 
 
 # -- the ranges ------------------------------------------------------------------------------------
@@ -96,7 +94,11 @@ def starts(of: Range, now: datetime) -> list[datetime]:
         return [hour_of(now) - HOUR * back for back in range(23, -1, -1)]
     if of == Range.WEEK:
         return _quarters_of_days(now)
-    return _days(now, DAYS[of])
+    days = _days(now, DAYS[of])
+    if of == Range.MONTH:
+        return days
+    # Weeks, the last one up to now; the first is as long as what is left.
+    return [days[0], *days[len(days) % 7 :: 7]]
 
 
 def start(hours: int, now: datetime) -> datetime:
@@ -161,23 +163,27 @@ class Stored:
 # -- what they come to -----------------------------------------------------------------------------
 
 
-def trend(of: Range, now: datetime, *, lately: Sequence[timedelta] = ()) -> Trend:
+def trend(of: Range, now: datetime) -> Trend:
     """How the turns of a range went, with its models, locales and users."""
-    return over(starts(of, now), now, by=tuple(COLUMNS), lately=lately)
+    return over(starts(of, now), now, by=tuple(COLUMNS))
 
 
-def over(
-    marks: Sequence[datetime],
-    now: datetime,
-    *,
-    by: Sequence[str] = (),
-    lately: Sequence[timedelta] = (),
-) -> Trend:
+def lately(spans: Sequence[timedelta], now: datetime) -> list[Figures]:
+    """What the turns of each of these last spans come to, to the second; read in one pass."""
+    tallies = [(now - span, Tally()) for span in spans]
+    turns = Turn.objects.filter(started_at__gte=now - max(spans)).order_by()
+    for row in map(Row._make, turns.values_list(*Row._fields).iterator()):
+        for since, tally in tallies:
+            if row.started_at >= since:
+                tally.add(row)
+    return [tally.figures() for _since, tally in tallies]
+
+
+def over(marks: Sequence[datetime], now: datetime, *, by: Sequence[str] = ()) -> Trend:
     """How the turns from the first of these marks until now went, bar by bar.
 
-    ``by``: the dimensions to tell apart. ``lately``: of which last minutes the figures are wanted,
-    too; their turns are read in the same pass. Of one hour all is read from the turns themselves;
-    else the marks, but for midnights of the site's time zone, are best full hours of UTC.
+    ``by``: the dimensions to tell apart. Of one hour all is read from the turns themselves; else
+    the marks, but for midnights of the site's time zone, are best full hours of UTC.
     """
     since = marks[0]
     days = days_until()
@@ -192,16 +198,7 @@ def over(
     for columns in stored.values("starts_at", *CONTENTS).iterator():
         _at(columns["starts_at"], marks, bars).merge_columns(columns)
     shares = _shares(Stored.between(since, edge, days=days), live, by)
-    spans = [(now - span, Tally()) for span in lately]
-    rows = Turn.objects.filter(
-        started_at__gte=min([live_since, *(first for first, _tally in spans)])
-    )
-    for row in map(Row._make, rows.order_by().values_list(*Row._fields).iterator()):
-        for first, tally in spans:
-            if row.started_at >= first:
-                tally.add(row)
-        if row.started_at < live_since:
-            continue
+    for row in map(Row._make, live.order_by().values_list(*Row._fields).iterator()):
         _at(row.started_at, marks, bars).add(row)
         for dimension in by:
             if found := shares.get((dimension, row.value_of(dimension))):
@@ -228,7 +225,6 @@ def over(
         },
         at_least_ms=total.total_ms.reached_by(LISTED),
         gap=(edge, live_since) if _has_gap(edge, live_since) else None,
-        lately=[tally.figures() for _first, tally in spans],
     )
 
 
@@ -237,18 +233,26 @@ def _at(moment: datetime, marks: Sequence[datetime], bars: Sequence[Tally]) -> T
 
 
 def _shares(stored: Stored, live: TurnQuerySet, by: Sequence[str]) -> dict[Key, Tally]:
-    """What is stored of the values with the most turns; those of ``live`` are yet to be added."""
+    """What is stored of the values with the most turns; those of ``live`` are yet to be added.
+
+    Of users the sums alone: their percentiles would take as long as all the rest of the page.
+    """
     if not by:
         return {}
     counts = counts_of(live)
-    grouped = stored.rows(dimension__in=by).order_by().values_list("dimension", "value")
-    for dimension, value, turns in grouped.annotate(Sum("turns")).iterator():
-        counts[dimension, value] += turns
-    shares = {key: Tally() for key in most(counts, dict.fromkeys(by, LISTED))}
-    rows = stored.rows(dimension__in=by, value__in=[value for _, value in shares])
-    for key, tally in merge(rows).items():
-        if key in shares:
-            shares[key].merge(tally)
+    sums: dict[Key, dict[str, Any]] = {}
+    grouped = stored.rows(dimension__in=by).order_by().values("dimension", "value")
+    added: QuerySet[Any] = grouped.annotate(**{f"{name}_sum": Sum(name) for name in SUMS})
+    for row in added.iterator():
+        key = row["dimension"], row["value"]
+        sums[key] = {name: row[f"{name}_sum"] for name in SUMS}
+        counts[key] += sums[key]["turns"]
+    shares = {key: Tally(**sums.get(key, {})) for key in most(counts, dict.fromkeys(by, LISTED))}
+    told = [value for dimension, value in shares if dimension != Rollup.Dimension.USER]
+    rows = stored.rows(dimension__in=set(by) - {Rollup.Dimension.USER}, value__in=told)
+    for dimension, value, sketches in rows.values_list("dimension", "value", "sketches").iterator():
+        if (dimension, value) in shares:
+            shares[dimension, value].merge_sketches(sketches)
     return shares
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from asgiref.sync import SyncToAsync
+from django.core.cache import cache
 from django.db import connections
 from django.utils import translation
 
@@ -96,6 +97,12 @@ def _language_of_each_test_is_its_own() -> Iterator[None]:
     """A request of Django's test client leaves its language active behind it."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_each_test_is_its_own() -> None:
+    """It is of the process, and outlives the rows that it tells of."""
+    cache.clear()
 
 
 @pytest.fixture(scope="session")

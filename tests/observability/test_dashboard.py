@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 from django.test.utils import override_settings
 from django.utils import timezone
@@ -15,13 +16,14 @@ from pytest_django import DjangoAssertNumQueries
 
 from observability.models import Delivery, Turn
 from observability.rollups import roll_up
+from observability.trend_page import KEPT_SECONDS
 from observability.trends import Range
 from tests.factories import make_delivery, make_operator, make_turn, make_user
 from tests.pages import Page, html
 
 DASHBOARD = "/admin/observability/dashboard/"
 HOUR = timedelta(hours=1)
-QUERIES = 18
+QUERIES = 19
 
 
 @pytest.fixture
@@ -224,7 +226,7 @@ def test_it_takes_as_many_queries_for_many_turns_as_for_few(
 ) -> None:
     make_turn(user=make_user(), status=Turn.Status.FAILED)
     make_turn(age=3 * HOUR)
-    # Session, operator, seven of the trend and the last hour, two of running turns, three of the
+    # Session, operator, seven of the trend, the last hour, two of running turns, three of the
     # outbox, names of users, three of the lists.
     roll_up()
     with django_assert_num_queries(QUERIES):
@@ -233,8 +235,27 @@ def test_it_takes_as_many_queries_for_many_turns_as_for_few(
         user = make_user(f"v{number}")
         make_delivery(make_turn(user=user, status=Turn.Status.FAILED, age=number * HOUR))
     roll_up()
+    cache.clear()
     with django_assert_num_queries(QUERIES):
         text(admin)
+
+
+def test_what_it_tells_of_a_range_is_kept_for_some_seconds(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_turn("The first")
+    assert "All turns 1 " in text(admin)
+    make_turn("The second", status=Turn.Status.FAILED)
+    shown = text(admin)
+    assert "All turns 1 " in shown
+    assert "Last 60 minutes 2 1 " in shown
+    assert "The second" in shown
+    assert "All turns 2 " in Page(html(admin, DASHBOARD, range="7d")).text
+    german = admin.get(DASHBOARD, headers={"Accept-Language": "de"}).content.decode()
+    assert "Alle Runden 2 " in Page(german).text
+    later = timezone.now() + timedelta(seconds=KEPT_SECONDS + 1)
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    assert "All turns 2 " in text(admin)
 
 
 def test_it_is_in_the_admins_index_for_who_may_see_turns(client: Client, db: None) -> None:
