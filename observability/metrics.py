@@ -39,7 +39,10 @@ def running() -> Running:
 def outbox(since: datetime) -> Outbox:
     """The outbox now; ``since`` is from when on a given up delivery is news."""
     deliveries = Delivery.objects.order_by()
-    waiting = deliveries.outstanding().aggregate(count=Count("pk"), oldest_at=Min("created_at"))
+    # What is outstanding, by the condition that the index of what is due has.
+    waiting = deliveries.filter(settled_at=None).aggregate(
+        count=Count("pk"), oldest_at=Min("created_at")
+    )
     dead = deliveries.filter(state=Delivery.State.DEAD).aggregate(
         count=Count("pk"), lately=Count("pk", filter=Q(settled_at__gte=since))
     )
