@@ -39,9 +39,11 @@ def running() -> Running:
 def outbox(since: datetime) -> Outbox:
     """The outbox now; ``since`` is from when on a given up delivery is news."""
     deliveries = Delivery.objects.order_by()
-    # What is outstanding, by the condition that the index of what is due has.
-    waiting = deliveries.filter(settled_at=None).aggregate(
-        count=Count("pk"), oldest_at=Min("created_at")
+    # settled_at for SQLite, which else does not take the index of what is due.
+    waiting = (
+        deliveries.outstanding()
+        .filter(settled_at=None)
+        .aggregate(count=Count("pk"), oldest_at=Min("created_at"))
     )
     dead = deliveries.filter(state=Delivery.State.DEAD).aggregate(
         count=Count("pk"), lately=Count("pk", filter=Q(settled_at__gte=since))
