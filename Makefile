@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 NODE := tests/javascript/node_modules
 NODE_STAMP := $(NODE)/.stamp
+PHOENIX := .venv-phoenix
+PHOENIX_STAMP := $(PHOENIX)/.stamp
 TSC := node $(NODE)/typescript/bin/tsc --project tests/javascript
 WATCHED := chatsite chatkit_endpoint observability templates locale
 
@@ -17,7 +19,7 @@ export DJANGO_DEBUG
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo run test test-postgres screenshots bench lint lock clean FORCE
+.PHONY: help install demo run test test-postgres test-phoenix screenshots bench lint lock clean FORCE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +41,9 @@ test: $(STAMP) ## Run the tests on SQLite; ARGS="-k name" goes to pytest
 
 test-postgres: $(STAMP) ## Run the tests on a temporary PostgreSQL cluster
 	$(BIN)/python -m tests.postgres -- $(BIN)/python -m pytest $(ARGS)
+
+test-phoenix: $(STAMP) $(PHOENIX_STAMP) ## Read a turn back from a real Arize Phoenix, in a venv of its own
+	$(BIN)/python -m pytest tests/observability/test_phoenix.py $(ARGS)
 
 bench: $(STAMP) ## Time the pages with 10,000 and 1,000,000 turns; ARGS="--help" says what else
 	$(BIN)/python -m benchmarks.reading $(ARGS)
@@ -93,4 +98,14 @@ $(STAMP): requirements.lock
 # What type-checks the browser's code; nothing of it is shipped.
 $(NODE_STAMP): tests/javascript/package-lock.json
 	npm ci --prefix tests/javascript --no-progress --silent
+	@touch $@
+
+# Apart from ours: its hundred packages, 900 MB of them, would pin what the site runs on. Without
+# compiling all of them it is there in a third less time.
+$(PHOENIX_STAMP):
+	@echo "Installing Arize Phoenix into $(PHOENIX) with $$($(PYTHON) --version): a minute or two."
+	rm -rf $(PHOENIX)
+	$(PYTHON) -m venv $(PHOENIX)
+	$(PHOENIX)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		'arize-phoenix>=20,<21'
 	@touch $@

@@ -39,7 +39,7 @@ def running() -> Running:
 def outbox(since: datetime) -> Outbox:
     """The outbox now; ``since`` is from when on a given up delivery is news."""
     deliveries = Delivery.objects.order_by()
-    # settled_at for SQLite, which else does not take the index of what is due.
+    # What is outstanding, by the condition that the index of what is due has.
     waiting = (
         deliveries.outstanding()
         .filter(settled_at=None)

@@ -102,6 +102,8 @@ def make_delivery(turn: Turn | None = None, **fields: Any) -> Delivery:
     if fields.get("state") == Delivery.State.LEASED:
         fields.setdefault("lease_token", uuid.uuid4())
         fields.setdefault("lease_expires_at", timezone.now() + timedelta(seconds=60))
+    elif fields.get("state", Delivery.State.PENDING) != Delivery.State.PENDING:
+        fields.setdefault("settled_at", timezone.now())
     return Delivery.objects.create(
         **{
             "destination": "anosys",
