@@ -24,6 +24,9 @@ ADMIN_PAGES = (
     "/admin/observability/delivery/",
     "/admin/observability/clientevent/",
     "/admin/observability/contentaccess/",
+    "/admin/observability/endpointrequest/",
+    "/admin/observability/hold/",
+    "/admin/observability/retentionrun/",
     "/admin/chatkit_endpoint/thread/",
 )
 
@@ -69,6 +72,20 @@ def test_the_chat_page(visitor: Visitor, axe: str) -> None:
     assert violations(page, axe) == []
     visitor.button("Earlier conversations").click()
     expect(page.get_by_role("dialog").or_(page.get_by_role("region")).first).to_be_visible()
+    assert violations(page, axe) == []
+
+
+def test_the_page_on_ones_own_data(visitor: Visitor, axe: str) -> None:
+    visitor.sign_in("bob")
+    page = visitor.page
+    page.goto(f"{visitor.site.url}/chatkit/my-data/")
+    assert violations(page, axe) == []
+    page.goto(visitor.site.url)
+    visitor.ask_and_wait("Hello")
+    page.goto(f"{visitor.site.url}/chatkit/my-data/")
+    assert violations(page, axe) == []
+    page.get_by_role("link", name="Delete…").first.click()
+    page.get_by_role("heading", level=1).wait_for()
     assert violations(page, axe) == []
 
 
