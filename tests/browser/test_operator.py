@@ -32,7 +32,7 @@ def complaint(browser: Browser, broken_site: Server) -> None:
         alice.ask("What time is it?")
         alice.page.get_by_role("alert").first.wait_for()
         alice.page.reload()
-        alice.composer.wait_for()
+        expect(alice.questions).to_have_count(2)  # The conversation is there again.
         alice.ask_and_wait("Hello again")
 
 
