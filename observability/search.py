@@ -63,9 +63,10 @@ FEW = 1_000
 """So many matches SQLite is given by their keys."""
 MANY = 100_000
 """So many it holds at once; beyond that it looks into the index for each turn."""
-ESTIMATED = 100_000
-"""So many matches of a phrase PostgreSQL finds by its index first, if they are no more than a
-tenth: it takes a phrase to be as frequent as its words."""
+SHARE, SHARE_OF_PHRASE = 1 / 50, 1 / 10
+"""Of how many turns PostgreSQL, by its own estimate, is given those that match by their keys. Of
+more it walks through the turns, the newest first, until there are enough. It takes a phrase to be
+as frequent as its words are together."""
 
 
 _QUOTES = str.maketrans(dict.fromkeys("“”„«»「」", '"'))
@@ -162,13 +163,12 @@ def words(text: str, *, using: str, at_most: int | None = None) -> Q:
 def _where_postgres_finds(
     wanted: list[Part], connection: BaseDatabaseWrapper, at_most: int | None
 ) -> Q:
-    """PostgreSQL knows how frequent words are, but not phrases: it would walk through all turns for
-    the few that have a rare one. So of these it is given the keys.
+    """PostgreSQL takes any word that it knows nothing of to be in some turns of a thousand, and
+    walks through all of them for the few that have it. So of what is rare it is given the keys.
     """
     from .models import Turn
 
-    if not any(_is_phrase(part) for part in wanted):
-        return Q(_matches(wanted))
+    share = SHARE_OF_PHRASE if any(_is_phrase(part) for part in wanted) else SHARE
 
     matching = Turn.objects.using(connection.alias).filter(_matches(wanted)).order_by()
     sql, parameters = matching.values("pk").query.sql_with_params()
@@ -176,7 +176,7 @@ def _where_postgres_finds(
         cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
         estimated = cursor.fetchone()[0][0]["Plan"]["Plan Rows"]
         cursor.execute("SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (TABLE,))
-        if estimated > max(FEW, min(ESTIMATED, cursor.fetchone()[0] / 10)):
+        if estimated > max(FEW, cursor.fetchone()[0] * share):
             return Q(_matches(wanted))
         limit = FEW if at_most is None else at_most
         # OFFSET 0: first all matches, by their index, then the newest.

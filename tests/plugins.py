@@ -136,7 +136,6 @@ def postgres_url() -> Iterator[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[could_not_run] = {}
-    config.addinivalue_line("markers", "phoenix: needs Arize Phoenix, in a venv of its own")
 
 
 def pytest_report_header() -> str:

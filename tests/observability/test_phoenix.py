@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +20,8 @@ from tests.observability.helpers import add_message, enqueue, make_turn
 from tests.plugins import PHOENIX
 from tests.servers import wait_until
 
-pytestmark = [pytest.mark.phoenix, pytest.mark.django_db]
+# The first of them waits for Phoenix' start as well.
+pytestmark = [pytest.mark.phoenix, pytest.mark.django_db, pytest.mark.timeout(300)]
 
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
@@ -159,9 +159,7 @@ def spans(phoenix: str, turn: Turn, settings: Settings) -> Spans:
     return {names[span["context"]["span_id"]]: span for span in in_phoenix}
 
 
-def test_each_step_is_a_span_of_the_turn_s_trace_below_its_parent(
-    turn: Turn, spans: Spans
-) -> None:
+def test_each_step_is_a_span_of_the_turn_s_trace_below_its_parent(turn: Turn, spans: Spans) -> None:
     assert {span["context"]["trace_id"] for span in spans.values()} == {turn.trace_id}
     assert {id: (span["name"], span["parent_id"]) for id, span in spans.items()} == {
         "request": ("invoke_workflow chatkit", None),
@@ -183,9 +181,7 @@ def test_phoenix_knows_the_kinds_of_the_steps(spans: Spans) -> None:
 def test_phoenix_counts_the_tokens_of_the_model(spans: Spans) -> None:
     told = spans["model"]["attributes"]
     assert told["llm.model_name"] == "gpt-5-mini"
-    assert {
-        name: count for name, count in told.items() if name.startswith("llm.token_count.")
-    } == {
+    assert {name: count for name, count in told.items() if name.startswith("llm.token_count.")} == {
         "llm.token_count.prompt": 10,
         "llm.token_count.prompt_details.cache_read": 4,
         "llm.token_count.completion": 7,
@@ -207,9 +203,8 @@ def test_what_was_said_is_there_without_personal_data(spans: Spans) -> None:
     turn, tool = spans["request"]["attributes"], spans["tool"]["attributes"]
     assert turn["input.value"] == "Write to [email]"
     assert turn["output.value"] == "I can't write to [email]."
-    assert turn["llm.input_messages.0.message.contents.0.message_content.text"] == (
-        "Write to [email]"
-    )
+    assert turn["llm.input_messages.0.message.content"] == "Write to [email]"
+    assert turn["llm.output_messages.0.message.content"] == "I can't write to [email]."
     assert tool["input.value"] == '{"to": "[email]"}'
     assert tool["output.value"] == "No [email]"
     assert "vera@example.com" not in str(spans)
