@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import models
-from django.db.models import F, Func, Q
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.db.models.lookups import Lookup
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils.translation import gettext_lazy as _
 
 from .. import search
@@ -47,13 +51,21 @@ def new_trace_id() -> str:
 
 
 _NEWEST_FIRST = (F("started_at").desc(), F("id").desc())
-_IS_ERROR = Func(
-    F("status"),
-    # Spelled like the condition of turn_errors, with which SQLite can match no parameters; and not
-    # as a list of what is wanted, for which it would sort what turn_status has of each.
-    template="NOT (%(expressions)s IN ('running', 'completed', 'cancelled'))",
-    output_field=models.BooleanField(),
-)
+
+
+class _IsError(Lookup):
+    """Spelled like the condition of turn_errors, with which SQLite can match no parameters; and not
+    as a list of what is wanted, for which it would sort what turn_status has of each.
+    """
+
+    prepare_rhs = False
+
+    def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
+        status, parameters = self.process_lhs(compiler, connection)
+        return f"NOT ({status} IN ('running', 'completed', 'cancelled'))", parameters
+
+
+_IS_ERROR = _IsError(F("status"), True)
 
 
 class TurnQuerySet(models.QuerySet["Turn"]):

@@ -480,6 +480,7 @@ def test_the_page_takes_as_many_queries_for_many_messages_as_for_few(
     admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     turn = make_turn(user=make_user(), thread_id="thr_1")
+    html(admin, page_of(turn))  # Content types are looked up once in a process.
     # Session, operator; turn, user, messages, spans, feedback, client events, deliveries,
     # two neighbours, facts, holds; who reads it is noted.
     with django_assert_num_queries(14):
