@@ -24,6 +24,7 @@ from .conf import conf
 from .models import RetentionRun
 from .retention import delete_client_events, delete_deliveries, delete_turns
 from .rollups import hours_until
+from .search import forget_deleted
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ def tick() -> None:
     try:
         for step in tuple(_steps):
             step(run.started_at, report)
+        forget_deleted(SLICE_SECONDS)
     except _SliceIsOver:
         is_finished = counts == run.counts
         error = NO_PROGRESS if is_finished else ""

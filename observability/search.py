@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import BooleanField, F, Func, Q, TextField, Value
@@ -57,6 +58,8 @@ SQLITE = (
 )
 
 
+MERGED_PAGES = 500
+"""How much of its index SQLite merges in one step."""
 QUERY_CHARS = 500
 """What is read of a search."""
 FEW = 1_000
@@ -134,6 +137,24 @@ def uninstall(editor: BaseDatabaseSchemaEditor) -> None:
         editor.execute(f"DROP TABLE {WORDS}")
     else:
         editor.execute(f"ALTER TABLE {TABLE} DROP COLUMN words")
+
+
+def forget_deleted(seconds: float) -> None:
+    """Before SQLite 3.42, take single words of what was deleted out of the index: no search finds
+    them, but they are in its parts until these are merged. At most so many seconds, in short steps.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor != "sqlite" or sqlite3.sqlite_version_info >= (3, 42):
+        return
+    until = time.monotonic() + seconds
+    with connection.cursor() as cursor:
+        pages = -MERGED_PAGES  # Less than zero: all parts into one.
+        while time.monotonic() < until:
+            before = connection.connection.total_changes
+            cursor.execute(f"INSERT INTO {WORDS} ({WORDS}, rank) VALUES ('merge', %s)", (pages,))
+            if connection.connection.total_changes - before < 2:
+                return
+            pages = MERGED_PAGES
 
 
 def words(text: str, *, using: str, at_most: int | None = None) -> Q:

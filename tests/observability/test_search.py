@@ -13,6 +13,8 @@ from django.test import Client
 
 from observability import search
 from observability.models import Turn
+from observability.retention import purge_text
+from observability.search import forget_deleted
 from tests.factories import make_operator, make_turn, make_user
 
 pytestmark = pytest.mark.django_db
@@ -314,3 +316,16 @@ def test_a_flush_empties_the_index() -> None:
     assert not found("apple")
     make_turn("apple again")
     assert found("apple") == {"apple again"}
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="It is an index of SQLite's own.")
+def test_words_of_what_was_purged_leave_the_index_too() -> None:
+    for number in range(30):
+        make_turn(f"ocelot {number}", "narwhal")
+    purge_text(Turn.objects.all())
+    forget_deleted(10)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT block FROM observability_turn_words_data")
+        blocks = b"".join(block for (block,) in cursor.fetchall())
+    assert b"ocelot" not in blocks
+    assert b"narwhal" not in blocks

@@ -14,10 +14,12 @@ from chatkit_endpoint.owners import owners_of
 from chatkit_endpoint.retention import BATCH_SIZE, PurgeSummary
 from chatkit_endpoint.scopes import Scope, purge_scope, survey
 from observability.models import Turn
+from observability.search import forget_deleted
 
 MAX_DAYS = 36_500
 MAX_BATCH_SIZE = 10_000
 """Some builds of SQLite take 32,766 parameters in a statement."""
+FORGET_SECONDS = 600.0
 INTERRUPTED = 130
 """What shells return for Ctrl-C."""
 
@@ -89,6 +91,7 @@ hold is released. The command may be interrupted at any time and run again.
             try:
                 for scope in scopes:
                     purge_scope(scope, batch_size=batch_size, on_batch=on_batch)
+                forget_deleted(FORGET_SECONDS)
             except KeyboardInterrupt:
                 bar.close()
                 self.stdout.write(f"Deleted so far: {_told(done)}.")
