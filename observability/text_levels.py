@@ -19,13 +19,6 @@ class Level(models.TextChoices):
     NONE = "none"
 
 
-def at_level(level: Level, text: str) -> str:
-    """The text as it may be kept or sent at this level."""
-    if level is Level.FULL:
-        return text
-    return redacted(text) if level is Level.REDACTED else ""
-
-
 class Outgoing:
     """The texts of one event as they may leave: at a level, each of bounded length and all of them
     together too, with a mark where something is missing, and encodable, which what JSON escapes is
@@ -42,7 +35,8 @@ class Outgoing:
             return ""
         # Redaction takes a millisecond for some pages, and an event says the same twice.
         if text not in self._known:
-            self._known[text] = storable(at_level(self.level, text))
+            told = redacted(text) if self.level is Level.REDACTED else text
+            self._known[text] = storable(told)
         whole = self._known[text]
         kept = whole[: min(TEXT_CHARS, self._left)]
         self._left -= len(kept)

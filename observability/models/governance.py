@@ -46,9 +46,6 @@ class ContentAccess(models.Model):
 
 
 class HoldQuerySet(models.QuerySet["Hold"]):
-    def of_turns(self) -> HoldQuerySet:
-        return self.filter(turn__isnull=False)
-
     def of_threads(self) -> HoldQuerySet:
         return self.filter(turn=None)
 

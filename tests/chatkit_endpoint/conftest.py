@@ -1,11 +1,14 @@
-"""A fresh ChatKit server for each test that asks for one of its own."""
+"""A ChatKit server of each test's own, and on demand two people and a folder for their files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from pytest_django import Settings
 
 from chatkit_endpoint import assistant
 from chatkit_endpoint.demo_model import DemoModel
@@ -32,3 +35,20 @@ def concierge(settings: Any) -> None:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo model does not take its time."""
     monkeypatch.setattr(assistant, "DemoModel", lambda: DemoModel(seconds_per_word=0))
+
+
+@pytest.fixture
+def media(settings: Settings, tmp_path: Path) -> Path:
+    """Where files are kept."""
+    settings.MEDIA_ROOT = tmp_path / "media"
+    return tmp_path / "media"
+
+
+@pytest.fixture
+def alice() -> User:
+    return User.objects.create_user("alice")
+
+
+@pytest.fixture
+def bob() -> User:
+    return User.objects.create_user("bob")

@@ -10,7 +10,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
-from pytest_django import Settings
 
 from chatkit_endpoint import account_deletion, scopes
 from chatkit_endpoint.models import Attachment, Thread
@@ -28,23 +27,7 @@ from tests.chatkit_endpoint.conversations import (
 )
 from tests.factories import make_client_event, make_thread
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def media(settings: Settings, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
-
-
-@pytest.fixture
-def alice() -> User:
-    return User.objects.create_user("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return User.objects.create_user("bob")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("media")]
 
 
 def hold_thread(conversation: Conversation) -> None:

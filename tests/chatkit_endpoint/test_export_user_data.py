@@ -15,24 +15,12 @@ from zipfile import ZipFile
 import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from pytest_django import Settings
 
 from chatkit_endpoint.personal_data import Export
 from tests.chatkit_endpoint.conversations import plant, plant_many, rows_of_all_tables
 from tests.observability.helpers import PROJECT, database_url
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def media(settings: Settings, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
-
-
-@pytest.fixture
-def alice() -> User:
-    return User.objects.create_user("alice")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("media")]
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.chatkit_endpoint.visitors import Visitor
 from tests.factories import make_client_event, make_prompt, make_thread, make_turn
 from tests.pages import Page, html
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("media")]
 
 MINE = "/chatkit/my-data/"
 DOWNLOAD = f"{MINE}download/"
@@ -42,22 +42,6 @@ ERASE_ALL = f"{MINE}erase/"
 
 def erase_url(key: str) -> str:
     return f"{MINE}threads/{key}/erase/"
-
-
-@pytest.fixture(autouse=True)
-def media(settings: Settings, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
-
-
-@pytest.fixture
-def alice() -> User:
-    return User.objects.create_user("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return User.objects.create_user("bob")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
@@ -16,7 +15,6 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
-from pytest_django import Settings
 
 from chatkit_endpoint.models import Attachment, Thread
 from chatkit_endpoint.owners import Owner, owners_of
@@ -31,23 +29,7 @@ from tests.chatkit_endpoint.conversations import (
 )
 from tests.factories import make_client_event, make_delivery
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def media(settings: Settings, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
-
-
-@pytest.fixture
-def alice() -> User:
-    return User.objects.create_user("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return User.objects.create_user("bob")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("media")]
 
 
 def archive_of(*owners: Owner) -> ZipFile:

@@ -17,7 +17,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.utils import timezone
-from pytest_django import Settings
 
 from chatkit_endpoint.models import Attachment, Thread, ThreadItem
 from observability.models import ClientEvent, Hold, Turn
@@ -25,18 +24,7 @@ from tests.chatkit_endpoint.conversations import found, plant, plant_many, rows_
 from tests.factories import make_client_event
 from tests.observability.helpers import PROJECT, database_url, eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def media(settings: Settings, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
-
-
-@pytest.fixture
-def alice() -> User:
-    return User.objects.create_user("alice")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("media")]
 
 
 def run(*arguments: str) -> str:

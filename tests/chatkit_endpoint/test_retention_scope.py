@@ -9,7 +9,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.utils import timezone
-from pytest_django import Settings
 
 from chatkit_endpoint.models import Attachment, Thread
 from chatkit_endpoint.owners import Owner, owners_of
@@ -32,23 +31,7 @@ from tests.chatkit_endpoint.conversations import (
 )
 from tests.factories import make_client_event, make_delivery
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def media(settings: Settings, tmp_path: Path) -> Path:
-    settings.MEDIA_ROOT = tmp_path / "media"
-    return tmp_path / "media"
-
-
-@pytest.fixture
-def alice() -> User:
-    return User.objects.create_user("alice")
-
-
-@pytest.fixture
-def bob() -> User:
-    return User.objects.create_user("bob")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("media")]
 
 
 def test_everything_is_not_a_scope() -> None:

@@ -20,6 +20,7 @@ MAX_DAYS = 36_500
 MAX_BATCH_SIZE = 10_000
 """Some builds of SQLite take 32,766 parameters in a statement."""
 FORGET_SECONDS = 600.0
+"""How long an old SQLite may take to forget single words; on a large site, minutes."""
 INTERRUPTED = 130
 """What shells return for Ctrl-C."""
 
