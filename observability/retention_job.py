@@ -140,7 +140,7 @@ def _keep(run: RetentionRun, counts: Counter[str], *, error: str, is_finished: b
     RetentionRun.objects.unfinished().filter(pk=run.pk, lease_token=run.lease_token).update(
         **changes
     )
-    if is_finished and not error:
+    if is_finished and not error and counts:
         logger.info("What was too old is gone.", extra={"fields": dict(counts)})
 
 
