@@ -19,7 +19,7 @@ export DJANGO_DEBUG
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo run test test-postgres test-phoenix screenshots bench lint lock clean FORCE
+.PHONY: help install demo run test test-postgres test-phoenix faults screenshots bench lint lock clean FORCE
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,11 @@ test-postgres: $(STAMP) ## Run the tests on a temporary PostgreSQL cluster
 
 test-phoenix: $(STAMP) $(PHOENIX_STAMP) ## Read a turn back from a real Arize Phoenix, in a venv of its own
 	$(BIN)/python -m pytest tests/observability/test_phoenix.py $(ARGS)
+
+faults: $(STAMP) ## Do all that can go wrong, at its full size, on SQLite and PostgreSQL: an hour
+	DATABASE_URL= FAULTS=whole $(BIN)/python -m pytest --timeout 3600 tests/faults $(ARGS)
+	FAULTS=whole $(BIN)/python -m tests.postgres -- \
+		$(BIN)/python -m pytest --timeout 3600 tests/faults $(ARGS)
 
 bench: $(STAMP) ## Time the pages with 10,000 and 1,000,000 turns; ARGS="--help" says what else
 	$(BIN)/python -m benchmarks.reading $(ARGS)
