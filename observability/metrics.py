@@ -9,6 +9,7 @@ from datetime import datetime
 from django.db.models import Count, F, Min, Q, QuerySet
 from django.db.models.functions import Left
 
+from .destinations import registry
 from .models import ERRORS, Delivery, Turn, TurnQuerySet
 
 BEGINNING = 200
@@ -39,10 +40,10 @@ def running() -> Running:
 def outbox(since: datetime) -> Outbox:
     """The outbox now; ``since`` is from when on a given up delivery is news."""
     deliveries = Delivery.objects.order_by()
-    # What is outstanding, by the condition that the index of what is due has.
+    # What is outstanding, by the index of what is due: in full, or SQLite would count all rows.
     waiting = (
         deliveries.outstanding()
-        .filter(settled_at=None)
+        .filter(settled_at=None, destination__in=registry())
         .aggregate(count=Count("pk"), oldest_at=Min("created_at"))
     )
     dead = deliveries.filter(state=Delivery.State.DEAD).aggregate(

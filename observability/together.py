@@ -14,7 +14,7 @@ from .display import UNKNOWN, badge, milliseconds, number, time_tag, visible
 from .models import ERRORS, Message, Turn
 from .turn_page import conversation, user_name
 
-SESSIONS_AT_MOST = 100
+SESSIONS_AT_MOST = 50
 
 
 @dataclass(frozen=True, kw_only=True)

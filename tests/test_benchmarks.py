@@ -33,7 +33,7 @@ def test_every_page_is_measured_on_a_small_history(tmp_path: Path) -> None:
 def test_the_table_marks_what_is_too_slow_and_what_grows_too_much() -> None:
     def figures(turns: int, **medians: float) -> dict[str, object]:
         pages = [
-            {"name": name, "median_ms": median, "p95_ms": median, "queries": 7}
+            {"name": name, "median_ms": median, "p95_ms": median, "queries": 7, "rows": 25}
             for name, median in medians.items()
         ]
         return {"turns": turns, "bytes": turns * 10, "pages": pages}
@@ -45,7 +45,7 @@ def test_the_table_marks_what_is_too_slow_and_what_grows_too_much() -> None:
             figures(1_000, fine=79, slow=101, grows=21, both=102),
         ],
     )
-    assert [line.split(" | ")[-1].strip(" |") for line in lines if " | 7 | " in line] == [
+    assert [line.split(" | ")[-1].strip(" |") for line in lines if " | 7 | 25 → 25 | " in line] == [
         "",
         "> 100 ms",
         "> 2×",

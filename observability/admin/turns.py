@@ -37,7 +37,7 @@ from ..waterfall import waterfall
 from .fact_filter import FactFilter
 from .filters import ErrorFilter, SlowerFilter, TimeFilter
 
-FOUND_AT_MOST = 200
+FOUND_AT_MOST = 100
 """How many turns a search shows."""
 
 

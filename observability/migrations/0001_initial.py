@@ -751,6 +751,7 @@ class Migration(migrations.Migration):
                 models.F("status"),
                 models.OrderBy(models.F("started_at"), descending=True),
                 models.OrderBy(models.F("id"), descending=True),
+                "model",
                 name="turn_status",
             ),
         ),

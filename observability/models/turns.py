@@ -236,7 +236,7 @@ class Turn(models.Model):
             # The lists of turns: all of them, and by what they are narrowed to. In full order, or
             # SQLite would rather walk through all turns than sort a few.
             models.Index(*_NEWEST_FIRST, name="turn_newest"),
-            models.Index("status", *_NEWEST_FIRST, name="turn_status"),
+            models.Index("status", *_NEWEST_FIRST, "model", name="turn_status"),
             models.Index("feedback", *_NEWEST_FIRST, name="turn_feedback"),
             models.Index("model", *_NEWEST_FIRST, name="turn_model"),
             models.Index("locale", *_NEWEST_FIRST, name="turn_locale"),
