@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from observability.conf import from_settings
+from observability.conf import from_settings, until_settings_change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,7 @@ class Conf:
         return self.chatkit_script_url
 
 
+@until_settings_change
 def conf() -> Conf:
     """The current settings."""
     return from_settings(Conf)

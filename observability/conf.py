@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
+from django.core.signals import setting_changed
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -64,6 +67,14 @@ class Conf:
     """How long the worker may delay the end of its process."""
 
 
+def until_settings_change(read: Callable[[], ConfT]) -> Callable[[], ConfT]:
+    """Read settings once and not for every text and event; anew when a test changes one."""
+    kept = cache(read)
+    setting_changed.connect(lambda **_: kept.cache_clear(), weak=False)
+    return kept
+
+
+@until_settings_change
 def conf() -> Conf:
     """The current settings."""
     return from_settings(Conf)
