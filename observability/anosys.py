@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from django.db.models import QuerySet
-
 from .collector import Collector
 from .conf import conf
 from .destinations import USER_AGENT, Outcome, Verdict, pseudonym
+from .encryption import UndecryptableError
+from .histories import MESSAGES_AT_MOST, histories
 from .http_client import Answer, Post, TransportError, is_address
 from .models import ClientEvent, Message, Turn
 from .outbox import ANOSYS, backoff_seconds
@@ -26,7 +26,6 @@ from .text_levels import Outgoing
 
 logger = logging.getLogger(__name__)
 
-MESSAGES_AT_MOST = 200
 FIRST_MESSAGE_SLOT = 10
 ADDRESS_SECONDS = 24 * 60 * 60.0
 """How long an address is used before the resolver is asked again."""
@@ -40,10 +39,11 @@ _ADDRESS_DOUBTED = frozenset({401, 403, 404, 410})
 # -- the payload ---------------------------------------------------------------------------------
 
 
-def turn_payload(turn: Turn, outgoing: Outgoing) -> dict[str, object]:
+def turn_payload(turn: Turn, outgoing: Outgoing, history: Sequence[Message]) -> dict[str, object]:
     """The event that tells of a turn: one flat object, as Anosys' reference client sends it.
 
-    Times are milliseconds since 1970, UTC. A number that is not known is left out; a text is empty.
+    ``history`` is what :func:`.histories.histories` found. Times are milliseconds since 1970, UTC.
+    A number that is not known is left out; a text is empty.
     """
     ended_ms = _ms(turn.ended_at or turn.started_at)
     payload: dict[str, object] = {
@@ -72,7 +72,6 @@ def turn_payload(turn: Turn, outgoing: Outgoing) -> dict[str, object]:
         "cvn5": turn.total_ms,
     }
     payload.update({name: number for name, number in numbers.items() if number is not None})
-    history = list(_newest_until(turn))
     own = [message for message in history[::-1] if message.turn_id == turn.pk]
     if len(own) == MESSAGES_AT_MOST:
         own = list(Message.objects.filter(turn=turn).order_by("position"))
@@ -113,18 +112,6 @@ def _told(message: Message, outgoing: Outgoing) -> dict[str, object]:
     }
 
 
-def _newest_until(turn: Turn) -> QuerySet[Message]:
-    """The newest messages of the thread as it stood with this turn, newest first.
-
-    Later turns are left out, so that a delivery that was delayed tells the same.
-    """
-    messages = Message.objects.filter(turn=turn)
-    if turn.thread_id:
-        turns = Turn.objects.of_thread(turn).with_text().filter(started_at__lte=turn.started_at)
-        messages = Message.objects.filter(turn__in=turns.order_by())
-    return messages.order_by("-turn__started_at", "-turn_id", "-position")[:MESSAGES_AT_MOST]
-
-
 def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
@@ -146,6 +133,7 @@ class Anosys(Collector[dict[str, object]]):
         self._attempts = 0
         self._next_attempt_tick = 0.0
         self._complaint_tick: float | None = None
+        self._histories: dict[int, list[Message]] = {}
 
     @staticmethod
     def is_enabled() -> bool:
@@ -156,10 +144,24 @@ class Anosys(Collector[dict[str, object]]):
         """Whether there is an address to send to; looks for one where it is time to."""
         return super().is_ready() and self._has_address()
 
+    def events(
+        self, subjects: Sequence[Turn | ClientEvent | None]
+    ) -> list[dict[str, object] | Outcome]:
+        turns = [subject for subject in subjects if isinstance(subject, Turn)]
+        try:
+            self._histories = histories(turns)
+        except UndecryptableError:
+            # One of them. Each is then read for itself, and that one says so.
+            self._histories = {}
+        return super().events(subjects)
+
     def worded(self, subject: Turn | ClientEvent) -> dict[str, object]:
         if isinstance(subject, ClientEvent):
             return action_payload(subject)
-        return turn_payload(subject, self.outgoing())
+        history = self._histories.pop(subject.pk, None)
+        if history is None:
+            history = histories([subject])[subject.pk]
+        return turn_payload(subject, self.outgoing(), history)
 
     def post_of(self, event: dict[str, object]) -> Post:
         content = json.dumps(event, separators=(",", ":")).encode()

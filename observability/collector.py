@@ -46,9 +46,13 @@ class Collector(Destination, Generic[EventT]):
         return time.monotonic() >= self._resume_tick
 
     def send(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
-        events = [self._worded(subject) for subject in told(deliveries)]
+        events = self.events(told(deliveries))
         outcomes = iter(self.tell([each for each in events if not isinstance(each, Outcome)]))
         return [each if isinstance(each, Outcome) else next(outcomes) for each in events]
+
+    def events(self, subjects: Sequence[Turn | ClientEvent | None]) -> list[EventT | Outcome]:
+        """What tells of each of these, or why nothing does."""
+        return [self._worded(subject) for subject in subjects]
 
     @abstractmethod
     def worded(self, subject: Turn | ClientEvent) -> EventT:

@@ -45,6 +45,8 @@ class Conf:
     """The bearer token that opens ``/metrics`` to Prometheus; empty: it opens to none."""
     observability_metrics: bool = False
     """Open ``/metrics`` to those of the staff who may view turns."""
+    observability_encryption_keys: list[str] = field(default_factory=list, repr=False)
+    """Fernet keys that what was said is encrypted with at rest: the first encrypts, all decrypt."""
     observability_export_to_openai: bool = False
     """Let the Agents SDK send its own traces to OpenAI too."""
     observability_prices: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -65,13 +65,8 @@ class BoundedClient:
         self._deadlines: set[asyncio.Timeout] = set()
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_DaemonExecutor())
-        self._client = httpx.AsyncClient(
-            # Bodies are read raw, so that their size is known before they are unpacked.
-            headers={"Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(seconds, connect=min(CONNECT_SECONDS, seconds)),
-            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
-            follow_redirects=False,
-        )
+        self._tls = httpx.create_ssl_context()
+        self._clients: list[httpx.AsyncClient] = []
 
     def post_all(self, posts: Iterable[Post]) -> list[Answer | TransportError]:
         """Send them at once, each with a deadline of its own. Redirects are answers like others.
@@ -79,7 +74,10 @@ class BoundedClient:
         The body of an answer is there only if it came at once, and whole.
         """
         return self._loop.run_until_complete(
-            self._gathered([self._answer("POST", *post, body_wanted=False) for post in posts])
+            self._gathered(
+                self._answer(self._client(number), "POST", *post, body_wanted=False)
+                for number, post in enumerate(posts)
+            )
         )
 
     def get(self, url: str, headers: Mapping[str, str]) -> Answer:
@@ -87,7 +85,7 @@ class BoundedClient:
         like any other.
         """
         answer = self._loop.run_until_complete(
-            self._answer("GET", url, b"", headers, body_wanted=True)
+            self._answer(self._client(0), "GET", url, b"", headers, body_wanted=True)
         )
         if isinstance(answer, TransportError):
             raise answer
@@ -103,11 +101,31 @@ class BoundedClient:
         self._loop.run_until_complete(self._end())
         self._loop.close()
 
+    def _client(self, number: int) -> httpx.AsyncClient:
+        """Each of the requests that are sent at once has a client of its own, and so a connection:
+        a pool of many looks at all of them, at each request, again and again.
+        """
+        while len(self._clients) <= number:
+            self._clients.append(
+                httpx.AsyncClient(
+                    # Bodies are read raw, so that their size is known before they are unpacked.
+                    headers={"Accept-Encoding": "identity"},
+                    timeout=httpx.Timeout(
+                        self._seconds, connect=min(CONNECT_SECONDS, self._seconds)
+                    ),
+                    limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS),
+                    verify=self._tls,
+                    follow_redirects=False,
+                )
+            )
+        return self._clients[number]
+
     async def _gathered(self, asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         return await asyncio.gather(*asked)
 
     async def _answer(
         self,
+        client: httpx.AsyncClient,
         method: str,
         url: str,
         content: bytes,
@@ -116,7 +134,9 @@ class BoundedClient:
         body_wanted: bool,
     ) -> Answer | TransportError:
         try:
-            return await self._request(method, url, content, headers, body_wanted=body_wanted)
+            return await self._request(
+                client, method, url, content, headers, body_wanted=body_wanted
+            )
         except TransportError as error:
             return error
         except TimeoutError:
@@ -126,6 +146,7 @@ class BoundedClient:
 
     async def _request(
         self,
+        client: httpx.AsyncClient,
         method: str,
         url: str,
         content: bytes,
@@ -138,7 +159,7 @@ class BoundedClient:
         async with asyncio.timeout(end - time.monotonic()) as deadline:
             self._deadlines.add(deadline)
             try:
-                async with self._client.stream(
+                async with client.stream(
                     method, url, content=content, headers=dict(headers)
                 ) as response:
                     body = await self._read(response, wanted=body_wanted)
@@ -166,7 +187,8 @@ class BoundedClient:
 
     async def _end(self) -> None:
         """With what bodies that were left early, or a Ctrl-C, have left in the loop."""
-        await self._client.aclose()
+        for client in self._clients:
+            await client.aclose()
         await self._loop.shutdown_asyncgens()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:

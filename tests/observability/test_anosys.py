@@ -16,6 +16,7 @@ from pytest_django import Settings
 from observability import anosys, collector
 from observability.anosys import Anosys, turn_payload
 from observability.destinations import Outcome, Verdict
+from observability.histories import histories
 from observability.http_client import is_address
 from observability.models import Turn
 from observability.text_levels import Level, Outgoing
@@ -27,7 +28,7 @@ EVENT: dict[str, object] = {"event_id": "e1", "event_type": "chatkit chat"}
 
 
 def payload_of(turn: Turn, level: Level = Level.FULL) -> dict[str, Any]:
-    return turn_payload(turn, Outgoing(level))
+    return turn_payload(turn, Outgoing(level), histories([turn])[turn.pk])
 
 
 @pytest.mark.django_db

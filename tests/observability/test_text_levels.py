@@ -10,6 +10,7 @@ from pytest_django import Settings
 from observability import text_levels
 from observability.anosys import Anosys, turn_payload
 from observability.courier import Courier
+from observability.histories import histories
 from observability.models import Delivery
 from observability.otlp import OTLP
 from observability.text_levels import PAYLOAD_CHARS, TEXT_CHARS, Level, Outgoing
@@ -60,7 +61,7 @@ class TestDestinations:
         turn = make_turn(prompt="", response="")
         for number in range(9):
             add_message(turn, "response", f"{number}" * 100)
-        payload = turn_payload(turn, Outgoing(Level.FULL))
+        payload = turn_payload(turn, Outgoing(Level.FULL), histories([turn])[turn.pk])
         messages = payload["messages"]
         assert isinstance(messages, list)
         assert messages[-1]["text"] == "8" * 100
