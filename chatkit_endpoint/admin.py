@@ -14,7 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Count, Model, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce, Left
+from django.db.models.functions import Coalesce
 from django.http import (
     Http404,
     HttpRequest,
@@ -30,6 +30,7 @@ from django.utils.translation import gettext_lazy as _
 
 from observability.admin_tools import GivenFilter, PageAdmin, list_link
 from observability.display import number, shorten, time_tag, visible
+from observability.encryption import beginning, is_on
 from observability.governance import note_conversation_access
 from observability.hold_page import holds_of_thread
 from observability.holds import on_held_thread
@@ -83,7 +84,7 @@ class ThreadList(ChangeList):
         )
         threads: QuerySet[Thread] = super().get_queryset(request, exclude_parameters)
         return threads.defer("title", "payload").annotate(
-            title_start=Left("title", 200),
+            title_start=beginning("title", 200),
             number_of_items=Coalesce(Subquery(items), 0),
         )
 
@@ -118,8 +119,19 @@ class ThreadAdmin(PageAdmin):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return ThreadList
 
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        changelist = super().get_changelist_instance(request)
+        if is_on():
+            changelist.search_help_text = gettext(
+                "The name of a user, or the id of a thread. Titles are encrypted: no search finds "
+                "their words."
+            )
+        return changelist
+
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
-        return ("title", "key", f"user__{get_user_model().USERNAME_FIELD}")
+        rest = ("key", f"user__{get_user_model().USERNAME_FIELD}")
+        # What is encrypted has random letters, and any short word is somewhere in them.
+        return rest if is_on() else ("title", *rest)
 
     @admin.display(description=_("title"))
     def shown_title(self, thread: Thread) -> str:

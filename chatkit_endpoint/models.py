@@ -10,6 +10,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from observability.encryption import EncryptedTextField
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -66,12 +68,12 @@ class Thread(models.Model):
     )
     tenant = models.CharField(_("tenant"), max_length=ID_LENGTH, blank=True)
     owner_key = models.CharField(_("owner"), max_length=ID_LENGTH)
-    title = models.TextField(_("title"), blank=True)
+    title = EncryptedTextField(_("title"), blank=True)
     status = models.CharField(
         _("status"), max_length=6, choices=Status.choices, default=Status.ACTIVE
     )
     """As the payload says; see :mod:`.thread_status`."""
-    payload = models.TextField(_("payload"))
+    payload = EncryptedTextField(_("payload"))
     created_at = models.DateTimeField(_("created at"))
     updated_at = models.DateTimeField(_("last written at"))
 
@@ -105,7 +107,7 @@ class ThreadItem(models.Model):
     key = models.CharField(_("item"), max_length=ID_LENGTH)
     """The id that ChatKit knows it by, unique in its thread."""
     type = models.CharField(_("type"), max_length=64)
-    payload = models.TextField(_("payload"))
+    payload = EncryptedTextField(_("payload"))
     created_at = models.DateTimeField(_("created at"))
 
     objects = ThreadItemQuerySet.as_manager()
@@ -147,10 +149,10 @@ class Attachment(models.Model):
     )
     tenant = models.CharField(_("tenant"), max_length=ID_LENGTH, blank=True)
     owner_key = models.CharField(_("owner"), max_length=ID_LENGTH)
-    name = models.TextField(_("name"))
+    name = EncryptedTextField(_("name"))
     mime_type = models.CharField(_("type"), max_length=255)
     file = models.FileField(_("file"), upload_to="chatkit/%Y/%m", max_length=255, blank=True)
-    payload = models.TextField(_("payload"))
+    payload = EncryptedTextField(_("payload"))
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     objects = AttachmentQuerySet.as_manager()

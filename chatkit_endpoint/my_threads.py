@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 
 from observability.database import storable
 from observability.display import number, visible
+from observability.encryption import beginning
 from observability.holds import on_held_thread
 from observability.models import ClientEvent, Delivery, Turn
 
@@ -21,6 +22,7 @@ from .models import Attachment, Thread, ThreadItem
 from .owners import Owner
 
 PER_PAGE = 20
+TITLE_CHARS = 500
 _MESSAGES = ("user_message", "assistant_message")
 
 
@@ -38,20 +40,26 @@ class Stored:
     is_running: bool
 
 
-def threads_page(owner: Owner, wanted: str | None) -> tuple[Page[Thread], list[Stored]]:
+def threads_page(owner: Owner, wanted: str | None) -> tuple[Page[Any], list[Stored]]:
     """A page of the owner's threads, the newest first, and what is stored on them.
 
     Nine queries, however many they are. What is no page is the first or the last.
     """
-    threads = owner.own(Thread.objects.defer("payload")).order_by("-pk")
+    threads = owner.own(_listed()).order_by("-pk")
     page = Paginator(threads, PER_PAGE).get_page(wanted)
     return page, list(_told(owner, list(page)))
 
 
 def thread_of(owner: Owner, key: str) -> Stored | None:
     """The owner's thread with this id; None where there is none or it is somebody else's."""
-    rows = owner.own(Thread.objects.defer("payload")).filter(key=storable(key))
+    rows = owner.own(_listed()).filter(key=storable(key))
     return next(iter(_told(owner, list(rows))), None)
+
+
+def _listed() -> QuerySet[Any]:
+    # Also of a title that no key opens: its owner may still delete the thread.
+    threads = Thread.objects.defer("title", "payload")
+    return threads.annotate(title_start=beginning("title", TITLE_CHARS))
 
 
 def was_passed_on(owner: Owner, key: str | None = None) -> bool:
@@ -63,7 +71,7 @@ def was_passed_on(owner: Owner, key: str | None = None) -> bool:
     return told.filter(turn__in=turns).exists()
 
 
-def _told(owner: Owner, rows: list[Thread]) -> Iterator[Stored]:
+def _told(owner: Owner, rows: list[Any]) -> Iterator[Stored]:
     pks, keys = [row.pk for row in rows], [row.key for row in rows]
     messages = ThreadItem.objects.filter(thread__in=pks, type__in=_MESSAGES)
     turns = owner.own(Turn.objects.filter(thread_id__in=keys))
@@ -84,7 +92,7 @@ def _told(owner: Owner, rows: list[Thread]) -> Iterator[Stored]:
         }
         yield Stored(
             key=row.key,
-            title=visible(row.title) or _("(untitled)"),
+            title=visible(row.title_start) or _("(untitled)"),
             created_at=row.created_at,
             updated_at=row.updated_at,
             stored=tuple(_in_words(counts)),

@@ -6,16 +6,9 @@ from collections.abc import Awaitable, Callable
 from inspect import iscoroutinefunction
 from urllib.parse import urlsplit
 
-import django
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
-
-MIDDLEWARE = (
-    "django.middleware.csp.ContentSecurityPolicyMiddleware"
-    if django.VERSION >= (6, 0)
-    else "csp.middleware.CSPMiddleware"
-)
 
 # The chat takes dictation; nothing here needs the rest.
 PERMISSIONS_POLICY = "camera=(), display-capture=(), geolocation=(), payment=(), usb=()"

@@ -62,14 +62,14 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "observability.request_ids.request_id_middleware",
     "django.middleware.security.SecurityMiddleware",
-    csp.MIDDLEWARE,
+    "chatkit_endpoint.middleware.ContentSecurityPolicyMiddleware",
     "chatsite.csp.permissions_policy_middleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "chatkit_endpoint.middleware.SessionMiddleware",
+    "chatkit_endpoint.middleware.LocaleMiddleware",
+    "chatkit_endpoint.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "chatkit_endpoint.middleware.AuthenticationMiddleware",
+    "chatkit_endpoint.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -229,6 +229,7 @@ OBSERVABILITY_WEBHOOK_URL = env.text("OBSERVABILITY_WEBHOOK_URL")
 OBSERVABILITY_WEBHOOK_SECRET = env.text("OBSERVABILITY_WEBHOOK_SECRET")
 OBSERVABILITY_WEBHOOK_TEXT = env.text("OBSERVABILITY_WEBHOOK_TEXT") or "redacted"
 OBSERVABILITY_PSEUDONYM_KEY = env.text("OBSERVABILITY_PSEUDONYM_KEY")
+OBSERVABILITY_ENCRYPTION_KEYS = env.words("OBSERVABILITY_ENCRYPTION_KEYS")
 THREAD_RETENTION_DAYS = env.whole("THREAD_RETENTION_DAYS")
 TRACE_RETENTION_DAYS = env.whole("TRACE_RETENTION_DAYS")
 OBSERVABILITY_REQUEST_RETENTION_DAYS = env.whole("OBSERVABILITY_REQUEST_RETENTION_DAYS", 7)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.utils.translation import gettext as _
 
-from . import destinations, otlp
+from . import destinations, encryption, otlp
 from .conf import conf
 from .http_client import is_address
 from .text_levels import Level
@@ -90,6 +92,38 @@ def check_opentelemetry(**kwargs: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+@register("observability")
+def check_encryption(**kwargs: Any) -> list[CheckMessage]:
+    if not encryption.is_on():
+        return []
+    if find_spec("cryptography") is None:
+        return [
+            Error(
+                _("OBSERVABILITY_ENCRYPTION_KEYS is set, but the package cryptography is missing."),
+                hint=_("Install django-chatkit-observability[encryption]."),
+                id="observability.E006",
+            )
+        ]
+    try:
+        encryption.fernets()
+    except ImproperlyConfigured:
+        # Without the value, which may be a key with a letter too few.
+        return [
+            Error(
+                _("OBSERVABILITY_ENCRYPTION_KEYS holds what is no Fernet key."),
+                hint=_("32 random bytes in URL-safe base64; docs/privacy.md says how to make one."),
+                id="observability.E007",
+            )
+        ]
+    return [
+        Info(
+            _("What was said is stored encrypted: no search finds its words."),
+            hint=_("After a change of the keys, run manage.py rotate_encryption."),
+            id="observability.I002",
+        )
+    ]
 
 
 def _is_private(address: str) -> bool:

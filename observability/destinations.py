@@ -17,6 +17,7 @@ from django.utils.crypto import salted_hmac
 from django.utils.module_loading import import_string
 
 from .conf import conf
+from .encryption import UndecryptableError
 from .models import ClientEvent, Delivery, Turn
 from .text_levels import Level, Outgoing
 
@@ -114,10 +115,15 @@ def told(deliveries: Sequence[Delivery]) -> list[Turn | ClientEvent | None]:
     """What each of these tells of; None where that, or its text, is gone. At most two queries."""
     turn_ids = {each.turn_id for each in deliveries if each.kind == Delivery.Kind.TURN}
     event_ids = {each.client_event_id for each in deliveries if each.kind == Delivery.Kind.ACTION}
-    turns = Turn.objects.with_text().in_bulk(turn_ids - {None})
+    turns = Turn.objects.with_text()
+    try:
+        found = turns.in_bulk(turn_ids - {None})
+    except UndecryptableError:
+        # Each then says so for itself, when it is put into words.
+        found = turns.without_texts().in_bulk(turn_ids - {None})
     events = ClientEvent.objects.select_related("turn").in_bulk(event_ids - {None})
     return [
-        turns.get(each.turn_id)
+        found.get(each.turn_id)
         if each.kind == Delivery.Kind.TURN
         else events.get(each.client_event_id)
         for each in deliveries

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, F, Min, Q, QuerySet
-from django.db.models.functions import Left
 
 from .destinations import registry
+from .encryption import beginning
 from .models import ERRORS, Delivery, Turn, TurnQuerySet
 
 BEGINNING = 200
@@ -66,7 +66,8 @@ def brief(turns: TurnQuerySet) -> QuerySet[Turn]:
     return (
         turns.without_texts()
         .annotate(
-            prompt_start=Left("prompt", BEGINNING), error_start=Left("error_message", BEGINNING)
+            prompt_start=beginning("prompt", BEGINNING),
+            error_start=beginning("error_message", BEGINNING),
         )
         .select_related("user")
     )

@@ -71,7 +71,7 @@ def delete_turns(before: datetime, report: Callable[[Mapping[str, int]], None]) 
             # Asked again under the lock, which who places a hold waits for: see holds.
             locked = Turn.objects.filter(pk__in=keys).order_by("pk").select_for_update()
             list(locked.values_list("pk", flat=True))
-            _, deleted = Turn.objects.filter(pk__in=keys).exclude(held_turns()).delete()
+            _, deleted = Turn.objects.filter(pk__in=keys).exclude(held_turns()).only("pk").delete()
         report({"traces": deleted.get(Turn._meta.label, 0)})
 
 
@@ -88,7 +88,8 @@ def delete_deliveries(before: datetime, report: Callable[[Mapping[str, int]], No
     """Delete deliveries that were settled before then."""
     old = Delivery.objects.filter(settled_at__lt=before)
     for keys in _batches(old.order_by("settled_at", "pk")):
-        _, deleted = Delivery.objects.filter(pk__in=keys).delete()
+        # Asked again: an operator may have it sent anew right now.
+        _, deleted = old.filter(pk__in=keys).delete()
         report({"deliveries": deleted.get(Delivery._meta.label, 0)})
 
 

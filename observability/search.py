@@ -4,7 +4,7 @@ SQLite has an FTS5 table that refers to the turns and that triggers keep; Postgr
 column, unknown to the model, with a GIN index: an expression would be computed anew for each row
 that a list walks past, which takes fifty times as long. Both are made by a migration with
 :func:`install`, and follow every change of a turn's prompt and response: what a purge takes, no
-search finds.
+search finds. Of what is encrypted they hold nothing.
 
 What is written without spaces, as in Japanese and Chinese, counts as one word up to the next mark:
 it is found by its beginning. PostgreSQL tells small letters from capitals by the database's locale,
@@ -28,6 +28,7 @@ from django.db.models import BooleanField, F, Func, Q, TextField, Value
 from django.db.models.sql.compiler import SQLCompiler
 
 from .database import storable
+from .encryption import MARK
 
 TABLE = "observability_turn"
 WORDS = "observability_turn_words"
@@ -36,25 +37,33 @@ INDEXED_CHARS = 20_000
 SEPARATORS = "./:-_+@&<>~'=?"
 """Of what these join PostgreSQL would make an address, a path, a tag or a number; SQLite, words."""
 
+
+def _readable(column: str) -> str:
+    """In SQL, a text as it is indexed: of what is encrypted, nothing."""
+    return f"CASE WHEN substr({column}, 1, {len(MARK)}) = '{MARK}' THEN '' ELSE {column} END"
+
+
+def _both(row: str) -> tuple[str, str]:
+    return _readable(f"{row}.prompt"), _readable(f"{row}.response")
+
+
+_OLD, _NEW = ", ".join(_both("old")), ", ".join(_both("new"))
+_ADD = f"INSERT INTO {WORDS} (rowid, prompt, response) VALUES (new.id, {_NEW})"
+_REMOVE = (
+    f"INSERT INTO {WORDS} ({WORDS}, rowid, prompt, response) VALUES ('delete', old.id, {_OLD})"
+)
 SQLITE = (
     f"""CREATE VIRTUAL TABLE {WORDS} USING fts5(
         prompt, response, content='{TABLE}', content_rowid='id', columnsize=0,
         tokenize='unicode61 remove_diacritics 2'
     )""",
-    f"""CREATE TRIGGER {WORDS}_insert AFTER INSERT ON {TABLE} BEGIN
-        INSERT INTO {WORDS} (rowid, prompt, response) VALUES (new.id, new.prompt, new.response);
-    END""",
-    f"""CREATE TRIGGER {WORDS}_delete AFTER DELETE ON {TABLE} BEGIN
-        INSERT INTO {WORDS} ({WORDS}, rowid, prompt, response)
-        VALUES ('delete', old.id, old.prompt, old.response);
-    END""",
+    f"CREATE TRIGGER {WORDS}_insert AFTER INSERT ON {TABLE} BEGIN {_ADD}; END",
+    f"CREATE TRIGGER {WORDS}_delete AFTER DELETE ON {TABLE} BEGIN {_REMOVE}; END",
     f"""CREATE TRIGGER {WORDS}_update AFTER UPDATE OF prompt, response ON {TABLE}
-    WHEN old.prompt <> new.prompt OR old.response <> new.response BEGIN
-        INSERT INTO {WORDS} ({WORDS}, rowid, prompt, response)
-        VALUES ('delete', old.id, old.prompt, old.response);
-        INSERT INTO {WORDS} (rowid, prompt, response) VALUES (new.id, new.prompt, new.response);
-    END""",
-    f"INSERT INTO {WORDS} ({WORDS}) VALUES ('rebuild')",
+    WHEN ({_OLD}) <> ({_NEW}) BEGIN {_REMOVE}; {_ADD}; END""",
+    # Not 'rebuild', which would read the texts as they are stored.
+    f"""INSERT INTO {WORDS} (rowid, prompt, response)
+    SELECT turn.id, {", ".join(_both("turn"))} FROM {TABLE} turn""",
 )
 
 
@@ -111,7 +120,9 @@ _BEGINNING = f"(nullif({_PHRASE}::text, '') || ':*')::tsquery"
 def _vector() -> str:
     """What PostgreSQL's column is generated from."""
     separators, spaces = SEPARATORS.replace("'", "''"), " " * len(SEPARATORS)
-    texts = f"left(prompt, {INDEXED_CHARS}) || ' ' || left(response, {INDEXED_CHARS})"
+    texts = " || ' ' || ".join(
+        f"left({_readable(column)}, {INDEXED_CHARS})" for column in ("prompt", "response")
+    )
     return f"to_tsvector('simple', translate({texts}, '{separators}', '{spaces}'))"
 
 

@@ -26,8 +26,8 @@ SWEEP_BATCH = 200
 REMOTE_LEASE = timedelta(hours=1)
 """How long the text of a turn that ran elsewhere may take to be read."""
 
-_live: set[str] = set()
-"""Trace ids of the turns that this process works on."""
+_live: dict[str, Turn] = {}
+"""The turns that this process works on, by their trace ids."""
 
 
 def open_turn(recorder: TurnRecorder) -> None:
@@ -48,15 +48,17 @@ def open_turn(recorder: TurnRecorder) -> None:
         lease_expires_at=Now() + timedelta(seconds=conf().observability_lease_seconds),
     )
     _create_with_facts(turn, recorder)
-    _live.add(recorder.trace_id)
+    _live[recorder.trace_id] = turn
     worker.ensure_running()  # It renews the lease, where no lifespan has started it.
     if identity.operation == "threads.retry_after_item" and recorder.prompt_id:
         answered = Q(messages__kind=Message.Kind.PROMPT, messages__item_id=recorder.prompt_id)
         # Of one whose process died there are no messages: its row has the prompt alone.
-        died = Q(status=Turn.Status.INTERRUPTED, messages=None, prompt=turn.prompt)
-        Turn.objects.of_thread(turn).filter(answered | died, superseded_by=None).order_by().exclude(
-            pk=turn.pk
-        ).update(superseded_by=turn)
+        died = Q(status=Turn.Status.INTERRUPTED, messages=None)
+        others = Turn.objects.of_thread(turn).filter(superseded_by=None).exclude(pk=turn.pk)
+        prompts = others.filter(died).values_list("pk", "prompt")
+        # Not by the database, which can't compare what is encrypted.
+        same = [pk for pk, prompt in prompts if prompt == turn.prompt]
+        others.filter(answered | Q(pk__in=same)).order_by().update(superseded_by=turn)
 
 
 def _create_with_facts(turn: Turn, recorder: TurnRecorder) -> None:
@@ -78,43 +80,49 @@ def settle_turn(recorder: TurnRecorder) -> None:
     The row may be gone (its user was erased meanwhile): then nothing is written. It may have been
     swept as interrupted while this process was stalled: then the truth replaces that.
     """
-    usage = recorder.usage
+    turn = _live[recorder.trace_id]
+    figures, lines = _figures(recorder), recorder.lines()
+    texts = {
+        "prompt": turn.prompt or storable(_text_of(lines, Message.Kind.PROMPT)),
+        "response": storable(_text_of(lines, Message.Kind.RESPONSE)),
+        "error_message": storable(recorder.error_message),
+    }
     try:
         with transaction.atomic():
-            turn = (
-                Turn.objects.select_for_update(of=("self",))
-                .filter(
-                    trace_id=recorder.trace_id,
-                    status__in=(Turn.Status.RUNNING, Turn.Status.INTERRUPTED),
-                )
-                .first()
+            unsettled = Turn.objects.filter(
+                pk=turn.pk, status__in=(Turn.Status.RUNNING, Turn.Status.INTERRUPTED)
             )
-            if turn is None:
+            if unsettled.with_text().update(**figures, **texts):
+                for name, value in {**figures, **texts}.items():
+                    setattr(turn, name, value)
+                _write_lines(turn, lines)
+                _write_spans(turn, recorder)
+            # Its owner may have deleted the conversation while the answer was being written.
+            elif not unsettled.update(**figures):
                 logger.warning("Turn %s was gone before it could be settled.", recorder.trace_id)
-                return
-            turn.status = recorder.status
-            turn.error_code = recorder.error_code[:ID_LENGTH]
-            turn.ended_at = recorder.ended_at
-            turn.lease_expires_at = None
-            turn.ttfp_ms = recorder.ttfp_ms
-            turn.ttft_ms = recorder.ttft_ms
-            turn.duration_ms = recorder.duration_ms
-            turn.total_ms = recorder.total_ms
-            turn.model = usage.model[:ID_LENGTH]
-            turn.input_tokens = usage.input_tokens
-            turn.cached_tokens = usage.cached_tokens
-            turn.output_tokens = usage.output_tokens
-            turn.reasoning_tokens = usage.reasoning_tokens
-            turn.cost_usd = cost_usd(usage, recorder.started_at)
-            if turn.is_text_purged:
-                # Its owner deleted the conversation while the answer was being written.
-                turn.save()
-                return
-            turn.error_message = storable(recorder.error_message)
-            _write_text(turn, recorder.lines())
-            _write_spans(turn, recorder)
     finally:
-        _live.discard(recorder.trace_id)
+        del _live[recorder.trace_id]
+
+
+def _figures(recorder: TurnRecorder) -> dict[str, Any]:
+    """The columns of a turn that are known at its end, but for its texts."""
+    usage = recorder.usage
+    return {
+        "status": recorder.status,
+        "error_code": recorder.error_code[:ID_LENGTH],
+        "ended_at": recorder.ended_at,
+        "lease_expires_at": None,
+        "ttfp_ms": recorder.ttfp_ms,
+        "ttft_ms": recorder.ttft_ms,
+        "duration_ms": recorder.duration_ms,
+        "total_ms": recorder.total_ms,
+        "model": usage.model[:ID_LENGTH],
+        "input_tokens": usage.input_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "output_tokens": usage.output_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost_usd": cost_usd(usage, recorder.started_at),
+    }
 
 
 def open_remote_turn(identity: Identity, **fields: Any) -> Turn:
@@ -153,7 +161,10 @@ def settle_remote_turn(
         if turn.is_text_purged:
             turn.save()
         else:
-            _write_text(turn, lines)
+            turn.prompt = turn.prompt or storable(_text_of(lines, Message.Kind.PROMPT))
+            turn.response = storable(_text_of(lines, Message.Kind.RESPONSE))
+            turn.save()
+            _write_lines(turn, lines)
         return True
 
 
@@ -168,11 +179,8 @@ def _write_spans(turn: Turn, recorder: TurnRecorder) -> None:
         TurnSpans.objects.bulk_create([TurnSpans(turn=turn, spans=spans)])
 
 
-def _write_text(turn: Turn, lines: Sequence[Line]) -> None:
-    """The last step of every settling: the turn as it now is, its messages, its deliveries."""
-    turn.prompt = turn.prompt or storable(_text_of(lines, Message.Kind.PROMPT))
-    turn.response = storable(_text_of(lines, Message.Kind.RESPONSE))
-    turn.save()
+def _write_lines(turn: Turn, lines: Sequence[Line]) -> None:
+    """The last step of every settling: the turn's messages and its deliveries."""
     Message.objects.bulk_create(
         Message(
             turn=turn,
@@ -212,7 +220,7 @@ def sweep() -> int:
                 )
             ):
                 continue
-            outbox.enqueue_turn(Turn.objects.get(trace_id=trace_id))
+            outbox.enqueue_turn(Turn.objects.without_texts().get(trace_id=trace_id))
         swept += 1
     if swept:
         logger.warning("%d turns were left running by a process that died.", swept)

@@ -11,9 +11,10 @@ from django.db import models
 from django.http import HttpRequest
 from django.urls import URLPattern
 from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from .. import turn_views
+from .. import encryption, turn_views
 from ..admin_tools import CappedPaginator, GivenFilter, PageAdmin, RecentValuesFilter
 from ..display import UNKNOWN, badge, milliseconds, number, time_tag, visible
 from ..governance import may_view_content, note_access
@@ -94,6 +95,15 @@ class TurnAdmin(PageAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return TurnList
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        changelist = super().get_changelist_instance(request)
+        if encryption.is_on():
+            changelist.search_help_text = gettext(
+                "The name of a user, or the id of a trace, a thread, a session, a request or an "
+                "owner. What was said is encrypted: no search finds its words."
+            )
+        return changelist
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         if may_view_content(request.user):

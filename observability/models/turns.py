@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .. import search
 from ..database import storable
+from ..encryption import EncryptedJSONField, EncryptedTextField
 
 ID_LENGTH = 128
 """Room for the ids of any ChatKit server: ours have at most 37 characters."""
@@ -187,9 +188,9 @@ class Turn(models.Model):
         _("status"), max_length=12, choices=Status.choices, default=Status.RUNNING
     )
     error_code = models.CharField(_("error code"), max_length=ID_LENGTH, blank=True)
-    error_message = models.TextField(_("error message"), blank=True)
-    prompt = models.TextField(_("prompt"), blank=True)
-    response = models.TextField(_("response"), blank=True)
+    error_message = EncryptedTextField(_("error message"), blank=True)
+    prompt = EncryptedTextField(_("prompt"), blank=True)
+    response = EncryptedTextField(_("response"), blank=True)
     started_at = models.DateTimeField(_("started at"))
     ended_at = models.DateTimeField(_("ended at"), null=True)
     lease_expires_at = models.DateTimeField(_("lease expires at"), null=True)
@@ -296,7 +297,7 @@ class Message(models.Model):
     position = models.PositiveIntegerField(_("position"))
     kind = models.CharField(_("kind"), max_length=8, choices=Kind.choices)
     item_id = models.CharField(_("item"), max_length=ID_LENGTH, blank=True)
-    text = models.TextField(_("text"))
+    text = EncryptedTextField(_("text"))
     created_at = models.DateTimeField(_("created at"))
 
     class Meta:
@@ -326,7 +327,7 @@ class TurnSpans(models.Model):
         related_name="span_row",
         verbose_name=_("turn"),
     )
-    spans = models.JSONField(_("spans"))
+    spans = EncryptedJSONField(_("spans"))
 
     class Meta:
         verbose_name = _("spans of a turn")

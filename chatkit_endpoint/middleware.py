@@ -1,0 +1,83 @@
+"""Django's own middleware, without its threads.
+
+Under ASGI Django runs the two halves of each on a thread, one after the other, and waits. What
+these do is look at cookies and headers: a dozen hops of a tenth of a millisecond and more, for
+nothing. Here they run where the request is; only a session that is to be saved takes a thread.
+
+The other three, for security, forgery and framing, stay Django's: its deployment checks want their
+very names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import django
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.auth import middleware as auth
+from django.contrib.messages import middleware as messages
+from django.contrib.sessions import middleware as sessions
+from django.middleware import common, locale
+from django.utils.module_loading import import_string
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+_csp: Any = import_string(
+    "django.middleware.csp.ContentSecurityPolicyMiddleware"
+    if django.VERSION >= (6, 0)
+    else "csp.middleware.CSPMiddleware"
+)
+
+
+class _WithoutThreads:
+    if TYPE_CHECKING:
+        get_response: Any
+        process_request: Any
+        process_response: Any
+
+    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase | None = None
+        if hasattr(self, "process_request"):
+            response = self.process_request(request)
+        response = response or await self.get_response(request)
+        if hasattr(self, "process_response"):
+            process = self.process_response
+            if self.saves(request):
+                response = await sync_to_async(process, thread_sensitive=True)(request, response)
+            else:
+                response = process(request, response)
+        return response
+
+    def saves(self, request: HttpRequest) -> bool:
+        """Whether the second half has something to write."""
+        return False
+
+
+class CommonMiddleware(_WithoutThreads, common.CommonMiddleware):
+    pass
+
+
+class ContentSecurityPolicyMiddleware(_WithoutThreads, _csp):  # type: ignore[misc]
+    """Django 6's, and django-csp's before it."""
+
+
+class LocaleMiddleware(_WithoutThreads, locale.LocaleMiddleware):
+    pass
+
+
+class AuthenticationMiddleware(_WithoutThreads, auth.AuthenticationMiddleware):
+    pass
+
+
+class MessageMiddleware(_WithoutThreads, messages.MessageMiddleware):
+    def saves(self, request: HttpRequest) -> bool:
+        storage: Any = getattr(request, "_messages", None)
+        return storage is not None and (storage.used or storage.added_new)
+
+
+class SessionMiddleware(_WithoutThreads, sessions.SessionMiddleware):
+    def saves(self, request: HttpRequest) -> bool:
+        return request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST
