@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.request import Request
 
+from observability.database import run_in_database
 from observability.request_ids import request_id_of
 
 from .conf import conf
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
     from django.http import HttpRequest
 
+_ASKS_DATABASE = "rest_framework.authentication."
+"""Where the classes are that ask nothing but the database."""
 _SESSION_ID = re.compile(r"[A-Za-z0-9-]{8,64}", re.ASCII)
 
 
@@ -40,28 +43,34 @@ class _Asked(Request):
 async def context_of(request: HttpRequest) -> RequestContext:
     """The context of a request to the chat. Raises Refused for who may not ask.
 
-    One thread does all of it, session, user, CSRF and tenant, and lets go of its connection: a
-    stream must not hold one.
+    One thread does all of it, session, user, CSRF and tenant, and keeps no connection for it.
     """
-    return await sync_to_async(_context_of)(request)
+    if all(name.startswith(_ASKS_DATABASE) for name in conf().chatkit_authentication_classes):
+        return await run_in_database(_context_of, request)
+    # Who knows how long a site's own take, and whom they ask: not on one of a few threads.
+    return await sync_to_async(_letting_go, thread_sensitive=False)(request)
+
+
+def _letting_go(request: HttpRequest) -> RequestContext:
+    try:
+        return _context_of(request)
+    finally:
+        connections.close_all()
 
 
 def _context_of(request: HttpRequest) -> RequestContext:
-    try:
-        user = _user_of(request)
-        owner_key = owner_key_of(user) if user is not None else _guest(request)
-        session_id = request.headers.get("X-ChatKit-Session", "")
-        return RequestContext(
-            user=user,
-            owner_key=owner_key,
-            tenant=tenant_of(request),
-            session_id=session_id if _SESSION_ID.fullmatch(session_id) else "",
-            request_id=request_id_of(request),
-            locale=locale_of(request),
-            base_url=request.build_absolute_uri("/"),
-        )
-    finally:
-        connections.close_all()
+    user = _user_of(request)
+    owner_key = owner_key_of(user) if user is not None else _guest(request)
+    session_id = request.headers.get("X-ChatKit-Session", "")
+    return RequestContext(
+        user=user,
+        owner_key=owner_key,
+        tenant=tenant_of(request),
+        session_id=session_id if _SESSION_ID.fullmatch(session_id) else "",
+        request_id=request_id_of(request),
+        locale=locale_of(request),
+        base_url=request.build_absolute_uri("/"),
+    )
 
 
 def _user_of(request: HttpRequest) -> AbstractBaseUser | None:

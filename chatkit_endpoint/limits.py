@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, IntegrityError, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Greatest, Now
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
@@ -205,10 +205,8 @@ async def _give_back(taking: asyncio.Task[int]) -> None:
 
 def _take_seat(context: RequestContext) -> int:
     """The primary key of the seat."""
-    OpenStream.objects.all().expired().delete()
-    taken = set(OpenStream.objects.owned_by(context).values_list("seat", flat=True))
     lease = timedelta(seconds=conf().chatkit_turn_timeout + LEASE_SLACK_SECONDS)
-    for seat in set(range(conf().chatkit_max_streams)) - taken:
+    for seat in _free_seats(context):
         try:
             with transaction.atomic():
                 stream = OpenStream.objects.create(
@@ -227,8 +225,17 @@ def _take_seat(context: RequestContext) -> int:
     )
 
 
+def _free_seats(context: RequestContext) -> set[int]:
+    seats, streams = set(range(conf().chatkit_max_streams)), OpenStream.objects.owned_by(context)
+    free = seats - set(streams.values_list("seat", flat=True))
+    if not free and streams.expired().delete()[0]:
+        free = seats - set(streams.values_list("seat", flat=True))
+    return free
+
+
 def _leave_seat(pk: int) -> None:
-    OpenStream.objects.filter(pk=pk).delete()
+    # With those of processes that died.
+    OpenStream.objects.filter(Q(pk=pk) | Q(lease_expires_at__lt=Now())).delete()
 
 
 def address_of(request: HttpRequest) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from chatkit.types import ChatKitReq
+from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
+from chatkit.types import ChatKitReq, is_streaming_req
 from pydantic import TypeAdapter
+
+if TYPE_CHECKING:
+    from .context import RequestContext
 
 _adapter: TypeAdapter[ChatKitReq] = TypeAdapter(ChatKitReq)
 # Behind an id, as in every thread and item; quotes inside of a text are escaped, so never there.
@@ -17,6 +22,22 @@ _NAIVE_TIME = re.compile(
 def parse(body: bytes) -> ChatKitReq:
     """The request in the SDK's types. Raises pydantic's ValidationError for anything else."""
     return _adapter.validate_json(body)
+
+
+async def process(
+    server: ChatKitServer[RequestContext], request: ChatKitReq, body: bytes, context: RequestContext
+) -> StreamingResult | NonStreamingResult:
+    """The server's answer to a request that is parsed already.
+
+    ``ChatKitServer.process`` builds its parser anew for each request, which takes 2.7 ms, more than
+    all that we add; so its two next steps are taken here, unless a server has a ``process`` of its
+    own.
+    """
+    if type(server).process is not ChatKitServer.process:
+        return await server.process(body, context)
+    if is_streaming_req(request):
+        return StreamingResult(server._process_streaming(request, context))
+    return NonStreamingResult(await server._process_non_streaming(request, context))
 
 
 def with_zone(message: bytes) -> bytes:

@@ -19,7 +19,7 @@ from chatkit.types import (
     ThreadItem,
     ThreadMetadata,
 )
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 from pydantic import TypeAdapter
 
@@ -155,18 +155,22 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
             rows.update(**values | {"payload": payload, "status": status_of(payload)[0]})
             return
         # One that is being answered was there: it was deleted meanwhile and must not come back.
-        is_answered = context.turn is not None and context.turn.thread_id == thread.id
-        if is_answered or Thread.objects.filter(key=thread.id).exists():
+        if context.turn is not None and context.turn.thread_id == thread.id:
             raise NotFoundError(f"Thread {thread.id} not found")
-        Thread.objects.create(
-            key=thread.id,
-            user_id=_user_id(context),
-            tenant=context.tenant,
-            owner_key=context.owner_key,
-            status=status_of(payload)[0],
-            created_at=_as_utc(thread.created_at),
-            **values,
-        )
+        try:
+            with transaction.atomic(savepoint=False):
+                Thread.objects.create(
+                    key=thread.id,
+                    user_id=_user_id(context),
+                    tenant=context.tenant,
+                    owner_key=context.owner_key,
+                    status=status_of(payload)[0],
+                    created_at=_as_utc(thread.created_at),
+                    **values,
+                )
+        except IntegrityError as error:
+            # Somebody else's.
+            raise NotFoundError(f"Thread {thread.id} not found") from error
 
 
 def _load_threads(
@@ -211,21 +215,30 @@ def _save_item(
         item = item.model_copy(update={"id": full_length_id("message")})
     values = {"type": item.type, "payload": item.model_dump_json()}
     with transaction.atomic():
-        thread = _thread_row(thread_id, context)
+        threads = Thread.objects.owned_by(context).filter(key=storable(thread_id))
+        thread = threads.values_list("pk", flat=True).first()
+        if thread is None:
+            raise NotFoundError(f"Thread {thread_id} not found")
         if isinstance(item, SDKHiddenContextItem) and _awaits_client_tool(thread):
             # The note that the stream was cancelled. The SDK takes a tool's output only while
             # the call is the newest item: a reload in between would lose the call.
             return
-        ThreadItemRow.objects.update_or_create(
-            thread=thread,
-            key=item.id,
-            defaults={} if only_new else values,
-            create_defaults={**values, "created_at": _as_utc(item.created_at)},
+        row = ThreadItemRow(
+            thread_id=thread, key=item.id, created_at=_as_utc(item.created_at), **values
         )
-        Thread.objects.filter(pk=thread.pk).update(updated_at=timezone.now())
+        if only_new:
+            ThreadItemRow.objects.bulk_create([row], ignore_conflicts=True)
+        else:
+            ThreadItemRow.objects.bulk_create(
+                [row],
+                update_conflicts=True,
+                unique_fields=["thread", "key"],
+                update_fields=list(values),
+            )
+        Thread.objects.filter(pk=thread).update(updated_at=timezone.now())
 
 
-def _awaits_client_tool(thread: Thread) -> bool:
+def _awaits_client_tool(thread: int) -> bool:
     newest = ThreadItemRow.objects.filter(thread=thread).order_by("-pk").first()
     if newest is None or newest.type != "client_tool_call":
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import DataError
+from django.db import DatabaseError, DataError, InterfaceError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import translation
@@ -47,6 +47,9 @@ async def chatkit(request: HttpRequest) -> HttpResponseBase:
             return await _answer(request, context)
         except Refused as refusal:
             return refusal.response()
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("Who asks can't be said: %s", type(error).__name__, exc_info=error)
+            return Fault.SERVER.response()
 
 
 def _body(request: HttpRequest) -> bytes:
@@ -68,7 +71,7 @@ async def _answer(request: HttpRequest, context: RequestContext) -> HttpResponse
 
     from .guards import guard
     from .limits import is_costly, spend
-    from .protocol import parse, with_zone
+    from .protocol import parse, process, with_zone
     from .server import get_server
     from .streaming import EventStreamResponse, NothingStreamed, OwnedStream
 
@@ -84,7 +87,7 @@ async def _answer(request: HttpRequest, context: RequestContext) -> HttpResponse
         if is_costly(parsed):
             await spend(request, context)
         await guard(parsed, server, context)
-        result = await server.process(body, context)
+        result = await process(server, parsed, body, context)
         if not isinstance(result, StreamingResult):
             return HttpResponse(with_zone(result.json), content_type="application/json")
         stream = OwnedStream(result, context)

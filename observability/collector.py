@@ -6,7 +6,7 @@ import logging
 import time
 import traceback
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from .conf import conf
@@ -17,6 +17,8 @@ from .outbox import BACKOFF_CAP_SECONDS, backoff_seconds
 
 logger = logging.getLogger(__name__)
 
+SourceT = TypeVar("SourceT")
+MadeT = TypeVar("MadeT")
 EventT = TypeVar("EventT")
 """An event in the collector's own words."""
 
@@ -25,6 +27,15 @@ PAUSE_CAP_SECONDS = 60.0
 
 _DOWN = frozenset({429, 502, 503, 504})
 """Not about the event: any other would be answered likewise."""
+_OF_ONE_EVENT = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What fails to tell one event may still tell the next."""
 
 
 class Collector(Destination, Generic[EventT]):
@@ -67,16 +78,17 @@ class Collector(Destination, Generic[EventT]):
         """What an answer of 2xx means."""
 
     def tell(self, events: Sequence[EventT]) -> list[Outcome]:
-        """Post these at once. Never raises for what the network or the collector does."""
-        if not events:
-            return []
-        outcomes = [self._judge(each) for each in self._http.post_all(map(self.post_of, events))]
-        down = [each for each in outcomes if each.status is None or each.status in _DOWN]
+        """Post these at once. Never raises for what the network, the collector or an event does."""
+        posts = [self._made(self.post_of, event) for event in events]
+        good = [each for each in posts if isinstance(each, Post)]
+        judged = [self._judge(each) for each in self._http.post_all(good)] if good else []
+        down = [each for each in judged if each.status is None or each.status in _DOWN]
         if down:
             self._pause(down)
-        else:
+        elif judged:
             self._failures = 0
-        return outcomes
+        outcomes = iter(judged)
+        return [each if isinstance(each, Outcome) else next(outcomes) for each in posts]
 
     def cut_off(self, tick: float) -> None:
         self._http.cut_off(tick)
@@ -85,12 +97,13 @@ class Collector(Destination, Generic[EventT]):
         self._http.close()
 
     def _worded(self, subject: Turn | ClientEvent | None) -> EventT | Outcome:
-        """One that can't be put into words must not hold up those behind it."""
-        if subject is None:
-            return PURGED
+        return PURGED if subject is None else self._made(self.worded, subject)
+
+    def _made(self, make: Callable[[SourceT], MadeT], source: SourceT) -> MadeT | Outcome:
+        """One that can't be put into words, or into a request, must not hold up those behind it."""
         try:
-            return self.worded(subject)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            return make(source)
+        except _OF_ONE_EVENT as error:
             # Where and what kind of failure: the text of an exception may quote anything.
             kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
             logger.error("A delivery can't be told to %s: %s\n%s", self.name, kind, where)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import close_old_connections
+from django.db import connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,13 +30,23 @@ async def run_in_database(work: Callable[P, T], *args: P.args, **kwargs: P.kwarg
     context = contextvars.copy_context()
 
     def unit() -> T:
-        close_old_connections()
+        tidy_connections()
         try:
             return context.run(work, *args, **kwargs)
         finally:
-            close_old_connections()
+            tidy_connections()
 
     return await asyncio.shield(asyncio.get_running_loop().run_in_executor(_executor, unit))
+
+
+def tidy_connections() -> None:
+    """``close_old_connections`` for threads that live as long as their process: one to an SQLite
+    file is kept unless it is broken, since to open it takes longer than a unit of work.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.vendor == "sqlite":
+            connection.close_at = None
+        connection.close_if_unusable_or_obsolete()
 
 
 def storable(text: str) -> str:

@@ -9,6 +9,7 @@ with the same ``event_id``.
 
 from __future__ import annotations
 
+import logging
 import random
 import uuid
 from collections.abc import Sequence
@@ -16,12 +17,14 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from . import destinations
 from .models import ClientEvent, Delivery, DeliveryQuerySet, Turn
+
+logger = logging.getLogger(__name__)
 
 ANOSYS = "anosys"
 
@@ -169,6 +172,29 @@ def release(token: uuid.UUID) -> int:
     return Delivery.objects.leased_by(token).update(
         state=Delivery.State.PENDING, lease_token=None, lease_expires_at=None
     )
+
+
+def heed_clock() -> int:
+    """Have what a clock that was set back made wait too long wait no longer than it ever may.
+
+    Returns how many there were. To be called now and then: until it is, such rows are not due.
+    """
+    lease_end = Now() + timedelta(seconds=LEASE_SECONDS)
+    waiting = Delivery.objects.filter(settled_at=None)
+    leased = waiting.filter(state=Delivery.State.LEASED, lease_expires_at__gt=lease_end)
+    # What was never tried has nothing to wait for.
+    longest = Now() + timedelta(seconds=BACKOFF_CAP_SECONDS)
+    too_late = Q(available_at__gt=longest) | Q(attempts=0, available_at__gt=Now())
+    pending = waiting.filter(too_late, state=Delivery.State.PENDING)
+    count = 0
+    # Looked for first: an update takes SQLite's write lock also where it changes nothing.
+    if leased.exists():
+        count += leased.update(lease_expires_at=lease_end)
+    if pending.exists():
+        count += pending.update(available_at=Now())
+    if count:
+        logger.warning("The clock was set back; %d deliveries wait for it no longer.", count)
+    return count
 
 
 def backoff_seconds(attempts: int, retry_after: float | None = None) -> float:

@@ -22,16 +22,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django.core import mail
-from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db import InterfaceError, OperationalError, connections
 
+from . import outbox
 from .conf import conf
 from .courier import Courier
+from .database import tidy_connections
 
 logger = logging.getLogger(__name__)
 
 THREAD_NAME = "observability-worker"
 POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 5.0
+GATHER_SECONDS = 0.1
+"""How long a worker that was woken waits for more: what is sent together costs half as much."""
 SETTLE_SECONDS = 0.4
 """What is kept of the time to stop for writing down how the last request went."""
 FIRST_CHORE_SECONDS = 60.0
@@ -70,6 +74,7 @@ class Worker:
         self._turns = turns
         self.courier = Courier(between=self._renew_leases_if_due)
         self._wake = threading.Event()
+        self._ending = threading.Event()
         self._stop_tick: float | None = None
         self._poll_seconds = POLL_SECONDS
         self._renew_tick = self._sweep_tick = time.monotonic()
@@ -86,6 +91,7 @@ class Worker:
         """Send what ``timeout`` seconds allow, give the rest back, end. From any thread."""
         self._stop_tick = time.monotonic() + max(0.0, timeout - SETTLE_SECONDS)
         self.courier.stop_at(self._stop_tick)
+        self._ending.set()
         self._wake.set()
 
     def run_forever(self) -> None:
@@ -95,6 +101,7 @@ class Worker:
                 if self._survive(self.run_once):
                     self._poll_seconds = POLL_SECONDS
                 else:
+                    connections.close_all()
                     self._sleep()
             for chore in _chores:
                 if chore.at_stop:
@@ -125,6 +132,7 @@ class Worker:
         if now >= self._sweep_tick:
             self._sweep_tick = now + conf().observability_lease_seconds
             self._turns.sweep()
+            outbox.heed_clock()
 
     def _do_chores_that_are_due(self) -> None:
         now = time.monotonic()
@@ -139,6 +147,8 @@ class Worker:
         until_renewal = self._renew_tick - time.monotonic()
         seconds = min(_jittered(self._poll_seconds), IDLE_POLL_SECONDS, until_renewal)
         was_woken = self._wake.wait(max(0.05, seconds))
+        if was_woken:
+            self._ending.wait(GATHER_SECONDS)
         # Cleared before the work: what comes meanwhile wakes again.
         self._wake.clear()
         grown = min(self._poll_seconds * 1.5, IDLE_POLL_SECONDS)
@@ -146,11 +156,11 @@ class Worker:
 
     def _survive(self, step: Callable[[], Any]) -> bool:
         """Run a step between two looks at the connection."""
-        close_old_connections()
+        tidy_connections()
         try:
             return self._try(step)
         finally:
-            close_old_connections()
+            tidy_connections()
 
     def _try(self, step: Callable[[], Any]) -> bool:
         """Run a step; say what fails, and go on."""

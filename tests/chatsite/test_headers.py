@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 from playwright.sync_api import Page, sync_playwright
 
+from chatkit_endpoint.middleware import ContentSecurityPolicyMiddleware
 from chatsite.csp import policy
 from tests.servers import PASSWORD, Server, django_server
 
@@ -91,7 +92,9 @@ def test_the_policy_is_the_middleware_s_that_this_django_has() -> None:
 
     is_own = django.VERSION >= (6, 0)
     assert hasattr(site_settings, "CONTENT_SECURITY_POLICY") != is_own
-    assert ("csp.middleware.CSPMiddleware" in site_settings.MIDDLEWARE) != is_own
+    assert ContentSecurityPolicyMiddleware.__mro__[2].__module__ == (
+        "django.middleware.csp" if is_own else "csp.middleware"
+    )
 
 
 # -- in a browser --------------------------------------------------------------------------------
