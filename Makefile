@@ -50,8 +50,10 @@ faults: $(STAMP) ## Do all that can go wrong, at its full size, on SQLite and Po
 	FAULTS=whole $(BIN)/python -m tests.postgres -- \
 		$(BIN)/python -m pytest --timeout 3600 tests/faults $(ARGS)
 
-bench: $(STAMP) ## Time the pages with 10,000 and 1,000,000 turns; ARGS="--help" says what else
-	$(BIN)/python -m benchmarks.reading $(ARGS)
+bench: $(STAMP) ## Measure everything, for two hours; python -m benchmarks.streaming --help for one
+	for name in streaming storing draining start reading; do \
+		echo "## $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
 
 screenshots: $(STAMP) ## Take pictures of the pages into var/screenshots, README's into docs/images
 	DATABASE_URL= $(BIN)/python -m pytest tests/browser/test_screenshots.py

@@ -132,15 +132,15 @@ def one_of_a_thread(before: int) -> Any:
     from observability.models import Turn
 
     near = Turn.objects.filter(pk__lte=before, pk__gt=before - WINDOW)
-    known = near.order_by("pk").values_list("pk", "thread_id", "session_id", "user", "status")
-    threads = Counter(thread for _, thread, *_ in known)
-    sessions = Counter(session for _, _, session, *_ in known)
-    _, key = min(
-        (abs(threads[thread] - TURNS_IN_THREAD) + abs(sessions[session] - TURNS_IN_THREAD), key)
-        for key, thread, session, user, status in known
-        if user is not None and status == "completed"
+    threads = Counter(near.order_by().values_list("thread_id", flat=True))
+    sessions = Counter(near.order_by().values_list("session_id", flat=True))
+    return min(
+        near.filter(user__isnull=False, status=Turn.Status.COMPLETED).without_texts(),
+        key=lambda turn: (
+            abs(threads[turn.thread_id] - TURNS_IN_THREAD)
+            + abs(sessions[turn.session_id] - TURNS_IN_THREAD)
+        ),
     )
-    return Turn.objects.get(pk=key)
 
 
 def turn_time(turn: Any) -> datetime:
