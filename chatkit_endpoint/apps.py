@@ -10,15 +10,17 @@ class ChatKitEndpointConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from observability import retention_job, worker
+        from observability import recalls, retention_job, worker
 
         from . import checks, guests, storage_checks  # noqa: F401
         from .account_deletion import watch_accounts
         from .hosted_threads import POLL_SECONDS, read_due_threads
+        from .recall import recall
         from .retention import SWEEP_INTERVAL, sweep_unsent
         from .scopes import ACCOUNTS_INTERVAL, retire, sweep_deleted_accounts
 
         watch_accounts()
+        recalls.recall_with(recall)
         retention_job.register(retire)
         worker.every(SWEEP_INTERVAL, sweep_unsent)
         worker.every(ACCOUNTS_INTERVAL, sweep_deleted_accounts)

@@ -198,7 +198,7 @@ def _load_items(
     rows = ThreadItemRow.objects.owned_by(context).filter(thread__key=storable(thread_id))
     page, has_more = _page(rows, limit, after, order)
     return Page(
-        data=[_item_adapter.validate_json(row.payload) for row in page],
+        data=[item_of(row) for row in page],
         has_more=has_more,
         after=page[-1].key if has_more else None,
     )
@@ -245,11 +245,16 @@ def _awaits_client_tool(thread: int) -> bool:
     return ClientToolCallItem.model_validate_json(newest.payload).status == "pending"
 
 
+def item_of(row: ThreadItemRow) -> ThreadItem:
+    """The item that a row keeps. Raises pydantic's ValidationError for what the SDK can't read."""
+    return _item_adapter.validate_json(row.payload)
+
+
 def _load_item(thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:
     row = _item_rows(thread_id, item_id, context).first()
     if row is None:
         raise NotFoundError(f"Item {item_id} not found in thread {thread_id}")
-    return _item_adapter.validate_json(row.payload)
+    return item_of(row)
 
 
 def _delete_item(thread_id: str, item_id: str, context: RequestContext) -> None:

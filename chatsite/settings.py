@@ -216,6 +216,7 @@ CHATKIT_TRANSCRIPTION_MODEL = env.text(
     "CHATKIT_TRANSCRIPTION_MODEL", Conf.chatkit_transcription_model
 )
 CHATKIT_WORKFLOW_ID = env.text("CHATKIT_WORKFLOW_ID")
+OBSERVABILITY_TEXT = env.text("OBSERVABILITY_TEXT") or "full"
 ANOSYS_API_KEY = env.text("ANOSYS_API_KEY")
 ANOSYS_RESOLVER_URL = env.text(
     "ANOSYS_RESOLVER_URL", "https://console.anosys.ai/api/resolveapikeys"

@@ -52,10 +52,13 @@ def check_forwarding(**kwargs: Any) -> list[CheckMessage]:
         Error(
             _("%(name)s is none of: %(levels)s.")
             % {"name": name.upper(), "levels": ", ".join(Level.values)},
-            hint=_("Until it is, nothing is sent there."),
+            hint=_("Until it is, no text is kept or sent there."),
             id="observability.E005",
         )
-        for name in sorted(each.text_setting for each in destinations.registry().values())
+        for name in (
+            "observability_text",
+            *sorted(each.text_setting for each in destinations.registry().values()),
+        )
         if getattr(settings, name) not in Level.values
     ]
     return messages

@@ -20,6 +20,9 @@ ConfT = TypeVar("ConfT", bound="DataclassInstance")
 class Conf:
     """What ``settings`` say about traces; a field is the setting of its name in capitals."""
 
+    observability_text: str = "full"
+    """What traces keep of what was said: ``full``, ``redacted`` or ``none``. What the chat itself
+    keeps of it, for its visitor to come back to, is not meant."""
     anosys_api_key: str = field(default="", repr=False)
     """Empty: no deliveries are made."""
     anosys_resolver_url: str = "https://console.anosys.ai/api/resolveapikeys"

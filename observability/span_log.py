@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from .conf import conf
 from .database import storable
 from .redactor import redacted
+from .text_levels import Level
 
 SPANS_AT_MOST = 500
 TEXT_CHARS = 2_000
@@ -127,7 +129,7 @@ class SpanLog:
     def _exported(self, span: Span, total_ms: int) -> dict[str, Any]:
         start_ms = max(0.0, self._ms(span.start_tick))
         end_ms = self._ms(span.end_tick) if span.end_tick is not None else max(start_ms, total_ms)
-        attributes = {name: _redacted(value) for name, value in span.attributes.items()}
+        attributes = _told(span.attributes)
         if span.end_tick is None:
             attributes["unfinished"] = True
         exported: dict[str, Any] = {
@@ -139,7 +141,7 @@ class SpanLog:
             "duration_ms": round(end_ms - start_ms, 1),
         }
         if span.error is not None:
-            exported["error"] = {name: _redacted(value) for name, value in span.error.items()}
+            exported["error"] = _told(span.error)
         if attributes:
             exported["attributes"] = attributes
         return exported
@@ -171,6 +173,16 @@ def describe(error: BaseException) -> dict[str, str | Text]:
         last = frames[-1]
         told["where"] = f"{Path(last.filename).name}:{last.lineno} in {last.name}"
     return told
+
+
+def _told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of these: texts at the level of traces, but never more than redacted."""
+    keeps_texts = conf().observability_text in {Level.FULL, Level.REDACTED}
+    return {
+        name: _redacted(value)
+        for name, value in values.items()
+        if keeps_texts or not isinstance(value, Text)
+    }
 
 
 def _redacted(value: Any) -> Any:

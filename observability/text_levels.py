@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from .conf import conf
 from .database import storable
 from .redactor import redacted
 
@@ -17,6 +18,16 @@ class Level(models.TextChoices):
     FULL = "full"
     REDACTED = "redacted"
     NONE = "none"
+
+
+def stored(text: str) -> str:
+    """The text as traces keep it; where the setting is no level nothing, rather than too much."""
+    match conf().observability_text:
+        case Level.FULL:
+            return storable(text)
+        case Level.REDACTED:
+            return storable(redacted(text))
+    return ""
 
 
 class Outgoing:

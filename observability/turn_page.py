@@ -50,6 +50,7 @@ def conversation(turn: Turn) -> list[Line]:
             created_at=message.created_at,
         )
         for message in turn.messages.all()
+        if message.text
     ]
     if not lines and turn.prompt:
         prompt = Message.Kind.PROMPT

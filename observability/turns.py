@@ -14,11 +14,12 @@ from django.utils import timezone
 
 from . import outbox, worker
 from .conf import conf
-from .database import storable
 from .facts import facts_of
 from .models import ID_LENGTH, Message, Turn, TurnFact, TurnSpans
 from .prices import cost_usd
+from .recalls import recalled
 from .recorder import Identity, Line, TurnRecorder
+from .text_levels import stored
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def open_turn(recorder: TurnRecorder) -> None:
         request_id=identity.request_id,
         operation=identity.operation,
         locale=identity.locale,
-        prompt=storable(_text_of(recorder.lines(), Message.Kind.PROMPT)),
+        prompt=stored(_text_of(recorder.lines(), Message.Kind.PROMPT)),
         started_at=recorder.started_at,
         lease_expires_at=Now() + timedelta(seconds=conf().observability_lease_seconds),
     )
@@ -57,7 +58,7 @@ def open_turn(recorder: TurnRecorder) -> None:
         others = Turn.objects.of_thread(turn).filter(superseded_by=None).exclude(pk=turn.pk)
         prompts = others.filter(died).values_list("pk", "prompt")
         # Not by the database, which can't compare what is encrypted.
-        same = [pk for pk, prompt in prompts if prompt == turn.prompt]
+        same = [pk for pk, prompt in prompts if prompt and prompt == turn.prompt]
         others.filter(answered | Q(pk__in=same)).order_by().update(superseded_by=turn)
 
 
@@ -83,22 +84,25 @@ def settle_turn(recorder: TurnRecorder) -> None:
     turn = _live[recorder.trace_id]
     figures, lines = _figures(recorder), recorder.lines()
     texts = {
-        "prompt": turn.prompt or storable(_text_of(lines, Message.Kind.PROMPT)),
-        "response": storable(_text_of(lines, Message.Kind.RESPONSE)),
-        "error_message": storable(recorder.error_message),
+        "prompt": turn.prompt or stored(_text_of(lines, Message.Kind.PROMPT)),
+        "response": stored(_text_of(lines, Message.Kind.RESPONSE)),
+        "error_message": stored(recorder.error_message),
     }
     try:
         with transaction.atomic():
-            unsettled = Turn.objects.filter(
-                pk=turn.pk, status__in=(Turn.Status.RUNNING, Turn.Status.INTERRUPTED)
-            )
-            if unsettled.with_text().update(**figures, **texts):
+            rows = Turn.objects.filter(pk=turn.pk)
+            swept = rows.filter(status=Turn.Status.INTERRUPTED)
+            is_written = rows.running().with_text().update(**figures, **texts)
+            if not is_written and swept.with_text().update(**figures, **texts):
+                Message.objects.filter(turn=turn).delete()  # What the sweeper had recalled.
+                is_written = True
+            if is_written:
                 for name, value in {**figures, **texts}.items():
                     setattr(turn, name, value)
                 _write_lines(turn, lines)
                 _write_spans(turn, recorder)
             # Its owner may have deleted the conversation while the answer was being written.
-            elif not unsettled.update(**figures):
+            elif not (rows.running() | swept).update(**figures):
                 logger.warning("Turn %s was gone before it could be settled.", recorder.trace_id)
     finally:
         del _live[recorder.trace_id]
@@ -161,8 +165,8 @@ def settle_remote_turn(
         if turn.is_text_purged:
             turn.save()
         else:
-            turn.prompt = turn.prompt or storable(_text_of(lines, Message.Kind.PROMPT))
-            turn.response = storable(_text_of(lines, Message.Kind.RESPONSE))
+            turn.prompt = turn.prompt or stored(_text_of(lines, Message.Kind.PROMPT))
+            turn.response = stored(_text_of(lines, Message.Kind.RESPONSE))
             turn.save()
             _write_lines(turn, lines)
         return True
@@ -187,7 +191,7 @@ def _write_lines(turn: Turn, lines: Sequence[Line]) -> None:
             position=position,
             kind=line.kind,
             item_id=line.item_id[:ID_LENGTH],
-            text=storable(line.text),
+            text=stored(line.text),
             created_at=line.created_at,
         )
         for position, line in enumerate(lines)
@@ -220,7 +224,11 @@ def sweep() -> int:
                 )
             ):
                 continue
-            outbox.enqueue_turn(Turn.objects.without_texts().get(trace_id=trace_id))
+            turn = Turn.objects.without_texts().get(trace_id=trace_id)
+            lines = [] if turn.is_text_purged else recalled(turn)
+            if response := stored(_text_of(lines, Message.Kind.RESPONSE)):
+                Turn.objects.filter(pk=turn.pk).update(response=response)
+            _write_lines(turn, lines)
         swept += 1
     if swept:
         logger.warning("%d turns were left running by a process that died.", swept)
