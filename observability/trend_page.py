@@ -35,6 +35,8 @@ WIDE, NARROW = 900, 440
 
 
 KEPT_SECONDS = 20
+BARS_GROW_UNSEEN = 10_000
+"""A range's part of so many is kept: a minute of 7 days, 13 minutes of 90."""
 """How old what is told of a range may be."""
 
 
@@ -71,18 +73,24 @@ class Group:
 
 
 def section(of: Range, now: datetime) -> Section:
-    """The part of the page about a range, as it was at most KEPT_SECONDS ago.
+    """The part of the page about a range, as it was at most :func:`kept_seconds` ago.
 
     Kept, since to draw the charts takes longer than all the rest of the page, and operators leave
     the page open or load it again.
     """
+    seconds = kept_seconds(of)
     zone = timezone.get_current_timezone_name()
     key = f"observability.trend.{of.value}.{get_language()}.{zone}"
     kept: Section | None = cache.get(key)
-    if kept is None or not kept.until <= now <= kept.until + timedelta(seconds=KEPT_SECONDS):
+    if kept is None or not kept.until <= now <= kept.until + timedelta(seconds=seconds):
         kept = _section(of, now)
-        cache.set(key, kept, KEPT_SECONDS)
+        cache.set(key, kept, seconds)
     return kept
+
+
+def kept_seconds(of: Range) -> float:
+    """So long that the last of its bars can hardly be seen to have grown; 20 s at least."""
+    return max(KEPT_SECONDS, 24 * 60 * 60 * trends.DAYS.get(of, 0) / BARS_GROW_UNSEEN)
 
 
 def _section(of: Range, now: datetime) -> Section:

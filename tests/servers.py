@@ -116,7 +116,11 @@ class Server:
         if said is None:
             return False
         self.url = said[1]
-        return httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200
+        except httpx.ConnectError:
+            # Where there are several processes, the first says so before the others listen.
+            return False
 
     def terminate(self, timeout: float = STOP_SECONDS) -> int:
         """Send SIGTERM and wait for the end. Returns the exit status.

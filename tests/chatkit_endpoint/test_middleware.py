@@ -60,7 +60,7 @@ async def test_a_session_that_is_to_be_saved_is_saved_on_a_thread(
         request.session["seen"] = True
         return HttpResponse()
 
-    session = middleware.SessionMiddleware(answer)  # type: ignore[arg-type]
+    session = middleware.SessionMiddleware(answer)
     response = await session(RequestFactory().get("/"))  # type: ignore[misc]
     store = session.SessionStore(response.cookies["sessionid"].value)
     assert await store.aget("seen") is True
@@ -73,7 +73,7 @@ async def test_messages_that_are_to_be_kept_are_kept() -> None:
 
     request = RequestFactory().get("/")
     request.session = middleware.SessionMiddleware(_answer).SessionStore()
-    response: Any = await middleware.MessageMiddleware(answer)(request)  # type: ignore[arg-type, misc]
+    response: Any = await middleware.MessageMiddleware(answer)(request)  # type: ignore[misc]
     assert response.cookies["messages"].value
 
 

@@ -16,7 +16,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from observability.models import Delivery, Turn
 from observability.rollups import roll_up
-from observability.trend_page import KEPT_SECONDS
+from observability.trend_page import KEPT_SECONDS, kept_seconds
+from observability.trends import Range
 from observability.trends import Range
 from tests.factories import make_delivery, make_operator, make_turn, make_user
 from tests.pages import Page, html
@@ -256,6 +257,10 @@ def test_what_it_tells_of_a_range_is_kept_for_some_seconds(
     later = timezone.now() + timedelta(seconds=KEPT_SECONDS + 1)
     monkeypatch.setattr(timezone, "now", lambda: later)
     assert "All turns 2 " in text(admin)
+
+
+def test_a_long_range_is_kept_longer_but_no_bar_is_far_behind() -> None:
+    assert [round(kept_seconds(each)) for each in Range] == [20, 20, 60, 259, 778]
 
 
 def test_it_is_in_the_admins_index_for_who_may_see_turns(client: Client, db: None) -> None:
