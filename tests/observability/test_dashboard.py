@@ -18,7 +18,6 @@ from observability.models import Delivery, Turn
 from observability.rollups import roll_up
 from observability.trend_page import KEPT_SECONDS, kept_seconds
 from observability.trends import Range
-from observability.trends import Range
 from tests.factories import make_delivery, make_operator, make_turn, make_user
 from tests.pages import Page, html
 
