@@ -34,12 +34,17 @@ MAX_UNREAD_BYTES = 4_000_000
 MAX_UNREAD_BYTES_OF_ALL = 32_000_000
 """What the process holds for all clients together. Beyond it, those are gone that are behind."""
 BEHIND_BYTES = 100_000
+WRITE_BYTES = 32_000
+"""What is written at once, of frames that are there already."""
 SEND_SECONDS = 60.0
 """A client that takes nothing for so long, though there is something to take, is gone too. So is
 one that has not taken all of the answer so long after the longest turn."""
 GRACE_SECONDS = 1.0
 """How long a turn whose answer stands complete may take to end when its client has left."""
 TURN_WAIT_SECONDS = 0.05
+TURNS_UNTIL_TOLD = 8
+"""Turns of the event loop, more than enough of them, from a connection's loss until the server has
+cancelled the task that writes to it."""
 
 _live: set[OwnedStream] = set()
 _made: weakref.WeakSet[OwnedStream] = weakref.WeakSet()
@@ -108,19 +113,37 @@ class OwnedStream:
         reader = asyncio.current_task()
         entry = self._first
         while entry is not None:
-            frame, events = entry
-            self._unread_bytes -= len(frame)
+            frames, events = self._with_what_waits(entry)
+            self._unread_bytes -= len(frames)
             deadline = min(loop.time() + SEND_SECONDS, self._all_sent_at)
             sending = loop.call_at(deadline, self._stop_sending, reader)
+            waited: list[bool] = []
+            loop.call_soon(waited.append, True)
             try:
-                yield frame
+                yield frames
             finally:
                 sending.cancel()
-            # Asked for more: this one was sent.
+            if waited:
+                # For a client that takes little, or that is gone: a lost connection ends the wait
+                # too, and takes whatever it is given. That it is lost we are told a little later.
+                for _ in range(TURNS_UNTIL_TOLD):
+                    await asyncio.sleep(0)
+            # Asked for more: these were sent.
             self._sent_events = events
             entry = await self._queue.get()
         if self._failure is not None:
             yield _error_frame(self._failure)
+
+    def _with_what_waits(self, entry: tuple[bytes, int]) -> tuple[bytes, int]:
+        """A frame, joined with those that are there already: each write has its price."""
+        frames, events = entry
+        while len(frames) < WRITE_BYTES and not self._queue.empty():
+            following = self._queue.get_nowait()
+            if following is None:
+                self._queue.put_nowait(None)  # The end, as it was.
+                break
+            frames, events = frames + following[0], following[1]
+        return frames, events
 
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call back as soon as the turn has ended, however it does."""

@@ -137,6 +137,7 @@ async def test_one_that_reads_in_drops_has_no_more_time_than_the_longest_turn(
 ) -> None:
     settings.CHATKIT_TURN_TIMEOUT = 0.3
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(streaming, "WRITE_BYTES", 1)
     stream = OwnedStream(_frames(10_000), RequestContext(user=None, owner_key="user:1"))
     await stream.begin()
     assert await _cut_off(stream, seconds_per_frame=0.05) > 1
