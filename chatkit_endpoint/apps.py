@@ -15,6 +15,7 @@ class ChatKitEndpointConfig(AppConfig):
         from . import checks, guests, storage_checks  # noqa: F401
         from .account_deletion import watch_accounts
         from .hosted_threads import POLL_SECONDS, read_due_threads
+        from .limits import RENEWAL_INTERVAL, renew_seats
         from .recall import recall
         from .retention import SWEEP_INTERVAL, sweep_unsent
         from .scopes import ACCOUNTS_INTERVAL, retire, sweep_deleted_accounts
@@ -22,6 +23,7 @@ class ChatKitEndpointConfig(AppConfig):
         watch_accounts()
         recalls.recall_with(recall)
         retention_job.register(retire)
+        worker.every(RENEWAL_INTERVAL, renew_seats)
         worker.every(SWEEP_INTERVAL, sweep_unsent)
         worker.every(ACCOUNTS_INTERVAL, sweep_deleted_accounts)
         worker.every(POLL_SECONDS, read_due_threads)

@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LEASE_SLACK_SECONDS = 30
-"""How long after the longest turn a stream counts as open still."""
+SEAT_SECONDS = 90
+"""How long the seats of a process that died are taken. One that lives renews them in time."""
+RENEWAL_INTERVAL = 15.0
 STREAMS_RETRY_SECONDS = 5
 KEEP_BUCKETS = timedelta(days=1)
 FORGET_BATCH = 100
@@ -50,6 +51,9 @@ IPV6_PREFIX = 64
 
 _leaving: set[asyncio.Task[None]] = set()
 """Strong references: the event loop itself keeps only weak ones."""
+
+_seats: set[int] = set()
+"""The seats of this process' streams."""
 
 _RATE = re.compile(r"([1-9]\d{0,5})/([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -205,7 +209,6 @@ async def _give_back(taking: asyncio.Task[int]) -> None:
 
 def _take_seat(context: RequestContext) -> int:
     """The primary key of the seat."""
-    lease = timedelta(seconds=conf().chatkit_turn_timeout + LEASE_SLACK_SECONDS)
     for seat in _free_seats(context):
         try:
             with transaction.atomic():
@@ -213,10 +216,11 @@ def _take_seat(context: RequestContext) -> int:
                     tenant=context.tenant,
                     owner_key=context.owner_key,
                     seat=seat,
-                    lease_expires_at=Now() + lease,
+                    lease_expires_at=Now() + timedelta(seconds=SEAT_SECONDS),
                 )
         except IntegrityError:
             continue  # Somebody was faster.
+        _seats.add(stream.pk)
         return stream.pk
     raise Refused(
         Fault.RATE,
@@ -234,8 +238,16 @@ def _free_seats(context: RequestContext) -> set[int]:
 
 
 def _leave_seat(pk: int) -> None:
+    _seats.discard(pk)
     # With those of processes that died.
     OpenStream.objects.filter(Q(pk=pk) | Q(lease_expires_at__lt=Now())).delete()
+
+
+def renew_seats() -> None:
+    """Say that this process' streams are open still. A chore of the worker."""
+    if _seats:
+        lease = Now() + timedelta(seconds=SEAT_SECONDS)
+        OpenStream.objects.filter(pk__in=tuple(_seats)).update(lease_expires_at=lease)
 
 
 def address_of(request: HttpRequest) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chatkit.types import FeedbackKind, ThreadMetadata, ThreadStreamEvent, UserMessageItem
+from django.db import InterfaceError, OperationalError
 
 from . import spans, turns
 from .database import run_in_database
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 ServerT = TypeVar("ServerT", bound="ChatKitServer[Any]")
 
 logger = logging.getLogger(__name__)
+
+SETTLE_AGAIN_SECONDS = (1.0, 5.0, 15.0, 30.0, 60.0)
+"""After how long each a turn that could not be settled is tried again."""
 
 _INSTRUMENTED = "_observability_instrumented"
 
@@ -137,21 +141,52 @@ async def _recorded(
 
 
 def _settle(recorder: TurnRecorder, opening: asyncio.Future[None]) -> asyncio.Task[None]:
-    task = asyncio.get_running_loop().create_task(_settle_or_say(recorder, opening))
-    _settling.add(task)
-    task.add_done_callback(_settling.discard)
-    return task
+    return _hold(_settle_or_say(recorder, opening))
 
 
 async def _settle_or_say(recorder: TurnRecorder, opening: asyncio.Future[None]) -> None:
-    """A turn that can't be stored must not cost the visitor the answer: the sweeper finishes it."""
+    """A turn that can't be stored must not cost the visitor the answer, nor its end."""
     try:
         await opening
         await run_in_database(turns.settle_turn, recorder)
-    except Exception:
-        logger.exception(
-            "Turn %s could not be settled; the sweeper will finish it.", recorder.trace_id
-        )
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("Turn %s is settled later: %s.", recorder.trace_id, type(error).__name__)
+        if opening.exception() is None:
+            _hold(_settle_later(recorder, error))
+    except Exception as error:
+        _give_up(recorder, error)
+
+
+async def _settle_later(recorder: TurnRecorder, error: Exception) -> None:
+    """While its database is locked, full or away. Its lease is renewed meanwhile."""
+    for seconds in SETTLE_AGAIN_SECONDS:
+        await asyncio.sleep(seconds)
+        try:
+            await run_in_database(turns.settle_turn, recorder)
+        except (OperationalError, InterfaceError) as caught:
+            error = caught
+        except Exception as caught:
+            error = caught
+            break
+        else:
+            return
+    _give_up(recorder, error)
+
+
+def _give_up(recorder: TurnRecorder, error: Exception) -> None:
+    logger.error(
+        "Turn %s could not be settled; the sweeper will finish it.",
+        recorder.trace_id,
+        exc_info=error,
+    )
+    turns.forget(recorder.trace_id)
+
+
+def _hold(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.get_running_loop().create_task(work)
+    _settling.add(task)
+    task.add_done_callback(_settling.discard)
+    return task
 
 
 async def settle_all(timeout: float) -> bool:

@@ -88,24 +88,27 @@ def settle_turn(recorder: TurnRecorder) -> None:
         "response": stored(_text_of(lines, Message.Kind.RESPONSE)),
         "error_message": stored(recorder.error_message),
     }
-    try:
-        with transaction.atomic():
-            rows = Turn.objects.filter(pk=turn.pk)
-            swept = rows.filter(status=Turn.Status.INTERRUPTED)
-            is_written = rows.running().with_text().update(**figures, **texts)
-            if not is_written and swept.with_text().update(**figures, **texts):
-                Message.objects.filter(turn=turn).delete()  # What the sweeper had recalled.
-                is_written = True
-            if is_written:
-                for name, value in {**figures, **texts}.items():
-                    setattr(turn, name, value)
-                _write_lines(turn, lines)
-                _write_spans(turn, recorder)
-            # Its owner may have deleted the conversation while the answer was being written.
-            elif not (rows.running() | swept).update(**figures):
-                logger.warning("Turn %s was gone before it could be settled.", recorder.trace_id)
-    finally:
-        del _live[recorder.trace_id]
+    with transaction.atomic():
+        rows = Turn.objects.filter(pk=turn.pk)
+        swept = rows.filter(status=Turn.Status.INTERRUPTED)
+        is_written = rows.running().with_text().update(**figures, **texts)
+        if not is_written and swept.with_text().update(**figures, **texts):
+            Message.objects.filter(turn=turn).delete()  # What the sweeper had recalled.
+            is_written = True
+        if is_written:
+            for name, value in {**figures, **texts}.items():
+                setattr(turn, name, value)
+            _write_lines(turn, lines)
+            _write_spans(turn, recorder)
+        # Its owner may have deleted the conversation while the answer was being written.
+        elif not (rows.running() | swept).update(**figures):
+            logger.warning("Turn %s was gone before it could be settled.", recorder.trace_id)
+    forget(recorder.trace_id)
+
+
+def forget(trace_id: str) -> None:
+    """This process works on a turn no more, so that the sweeper may have it."""
+    _live.pop(trace_id, None)
 
 
 def _figures(recorder: TurnRecorder) -> dict[str, Any]:
@@ -212,6 +215,10 @@ def sweep() -> int:
 
     Returns how many there were.
     """
+    # Where the clock was set back, a lease ends in an hour that a dead process can't shorten.
+    ahead = Turn.objects.running().filter(lease_expires_at__gt=Now() + REMOTE_LEASE)
+    if ahead.exists():
+        ahead.renew_leases(conf().observability_lease_seconds)
     swept = 0
     for trace_id in Turn.objects.orphaned().values_list("trace_id", flat=True)[:SWEEP_BATCH]:
         with transaction.atomic():

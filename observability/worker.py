@@ -36,6 +36,8 @@ POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 5.0
 GATHER_SECONDS = 0.1
 """How long a worker that was woken waits for more: what is sent together costs half as much."""
+SAID_SECONDS = 60.0
+KINDS_OF_FAILURE = 100
 SETTLE_SECONDS = 0.4
 """What is kept of the time to stop for writing down how the last request went."""
 FIRST_CHORE_SECONDS = 60.0
@@ -76,6 +78,7 @@ class Worker:
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._stop_tick: float | None = None
+        self._said: dict[tuple[str, str], float] = {}
         self._poll_seconds = POLL_SECONDS
         self._renew_tick = self._sweep_tick = time.monotonic()
         self._chore_ticks = [
@@ -167,12 +170,23 @@ class Worker:
         try:
             return bool(step())
         except Exception as error:
-            # Where and what kind of failure: the text of an exception may quote anything.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("The worker goes on after %s:\n%s", type(error).__name__, where)
+            self._say(error)
             if isinstance(error, OperationalError | InterfaceError):
                 connections.close_all()
             return False
+
+    def _say(self, error: Exception) -> None:
+        """Once a minute of each kind and place: a database that is down for an hour is told of, and
+        does not fill the log.
+        """
+        # Where and what kind of failure: the text of an exception may quote anything.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        now, what = time.monotonic(), (type(error).__name__, where)
+        if now >= self._said.get(what, now):
+            self._said[what] = now + SAID_SECONDS
+            logger.error("The worker goes on after %s:\n%s", *what)
+        if len(self._said) > KINDS_OF_FAILURE:
+            self._said.clear()
 
 
 def _jittered(seconds: float) -> float:

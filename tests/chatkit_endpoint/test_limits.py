@@ -21,6 +21,7 @@ from django.db import connections
 from django.db.models import F
 from django.db.models.functions import Now
 from django.test import RequestFactory
+from django.utils import timezone
 from pydantic import TypeAdapter
 from pytest_django import Settings
 
@@ -38,6 +39,7 @@ from chatkit_endpoint.limits import (
     take,
 )
 from chatkit_endpoint.models import OpenStream, RateBucket
+from observability.database import run_in_database
 from tests.chatkit_client import ChatClient, message
 from tests.servers import Server, django_server, wait_until
 
@@ -312,11 +314,21 @@ async def test_a_dead_process_keeps_a_seat_no_longer_than_its_lease(settings: Se
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_lease_outlives_the_longest_turn(settings: Settings) -> None:
-    settings.CHATKIT_TURN_TIMEOUT = 1000.0
+async def test_a_seat_is_renewed_as_long_as_it_is_taken_by_this_process() -> None:
+    dead = await OpenStream.objects.acreate(
+        owner_key="user:1", seat=1, lease_expires_at=Now() + timedelta(seconds=60)
+    )
     async with open_stream(make_context()):
-        later = Now() + timedelta(seconds=1001)
-        assert await OpenStream.objects.filter(lease_expires_at__gt=later).aexists()
+        almost_over = timezone.now() + timedelta(seconds=1)
+        await OpenStream.objects.aupdate(lease_expires_at=almost_over)
+        await run_in_database(limits.renew_seats)
+        renewed = OpenStream.objects.filter(
+            lease_expires_at__gt=Now() + timedelta(seconds=limits.SEAT_SECONDS - 10)
+        )
+        assert [stream.seat async for stream in renewed] == [0]
+    await run_in_database(limits.renew_seats)
+    await dead.arefresh_from_db()
+    assert dead.lease_expires_at == almost_over
 
 
 # -- the site ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -33,10 +34,12 @@ from chatkit.types import (
     ThreadStreamEvent,
     UserMessageItem,
 )
+from django.db import OperationalError
 
-from observability import instrument, turns
+from observability import instrument, instrumentation, turns
 from observability.instrumentation import settle_all
 from observability.models import Turn
+from observability.recorder import TurnRecorder
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -204,7 +207,7 @@ async def test_a_turn_of_a_foreign_server_is_stored_whole() -> None:
     assert lines(turn) == [("prompt", "Hi"), ("response", "Hello")]
     assert None not in (turn.ttfp_ms, turn.ttft_ms, turn.duration_ms, turn.total_ms)
     assert turn.lease_expires_at is None
-    assert not turns._live
+    assert turn.trace_id not in turns._live
 
 
 async def test_instrumenting_changes_no_event() -> None:
@@ -283,6 +286,44 @@ async def test_a_generator_that_is_closed_and_not_cancelled_leaves_a_cancelled_t
     turn = await only_turn()
     assert turn.status == Turn.Status.CANCELLED
     assert turn.response == "Hel"
+
+
+async def test_a_turn_that_the_locked_database_refuses_is_settled_later_and_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settle, may_write = turns.settle_turn, threading.Event()
+
+    def refused(recorder: TurnRecorder) -> None:
+        if not may_write.is_set():
+            raise OperationalError("database is locked")
+        settle(recorder)
+
+    monkeypatch.setattr(turns, "settle_turn", refused)
+    monkeypatch.setattr(instrumentation, "SETTLE_AGAIN_SECONDS", (0.01,) * 1_000)
+    events = await read_all(instrument(CannedServer(hello_then_error_event)))
+    assert events[-1]["type"] == "error"
+    assert (await only_turn()).status == Turn.Status.RUNNING
+    # It is this process's still: its lease is renewed.
+    assert await sync_to_async(turns.renew_live_leases)() == 1
+    may_write.set()
+    assert await settle_all(10)
+    turn = await only_turn()
+    assert (turn.status, turn.response) == (Turn.Status.FAILED, "Hel")
+    assert await sync_to_async(turns.renew_live_leases)() == 0
+
+
+async def test_a_turn_that_can_never_be_settled_is_left_to_the_sweeper_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(recorder: TurnRecorder) -> None:
+        raise OperationalError("disk is full")
+
+    monkeypatch.setattr(turns, "settle_turn", refused)
+    monkeypatch.setattr(instrumentation, "SETTLE_AGAIN_SECONDS", (0.01, 0.01))
+    await read_all(instrument(CannedServer(hello_then_error_event)))
+    assert await settle_all(10)
+    assert "the sweeper will finish it" in caplog.text
+    assert await sync_to_async(turns.renew_live_leases)() == 0
 
 
 async def test_tokens_and_model_come_from_the_agents_sdk() -> None:
