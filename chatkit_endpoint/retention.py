@@ -18,18 +18,20 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from observability.holds import on_held_thread
-from observability.models import Turn
-from observability.retention import purge_text
+from observability.models import Hold, Turn
+from observability.pace import Pace
+from observability.retention import erase_text
 
 from .files import storage
 from .models import Attachment, Thread, ThreadItem
 
 logger = logging.getLogger(__name__)
 
+RUNNING = Turn.Status.RUNNING
 BATCH_SIZE = 500
 UNSENT_FOR = timedelta(days=1)
 """How long a file may lie in a composer before it is swept."""
@@ -115,9 +117,11 @@ def purge(
     ``threads`` is not sliced, and filtered by the threads' own columns.
     """
     total = PurgeSummary()
+    pace = Pace()
     for keys in batches(threads, batch_size):
-        # Filtered again, under lock: a thread that was written in meanwhile is idle no longer.
-        total += told(on_batch, _purge_threads(threads.filter(pk__in=keys), even_running))
+        for some in pace.portions(keys):
+            # Filtered again, under lock: a thread that was written in meanwhile is idle no longer.
+            total += told(on_batch, _purge_threads(threads.filter(pk__in=some), even_running))
     return total
 
 
@@ -153,29 +157,47 @@ def sweep_unsent(*, batch_size: int = SWEEP_BATCH) -> PurgeSummary:
 
 
 def _purge_threads(threads: QuerySet[Thread], even_running: bool) -> PurgeSummary:
-    """One batch. Queries: 13 or less, and those for the turns' text and the attachments."""
+    """One portion. Queries: 13 or less, and those for the attachments' files."""
     with transaction.atomic(durable=True):
-        found = dict(threads.order_by("pk").select_for_update().values_list("pk", "key"))
-        of_owner = in_thread(Thread.objects.filter(pk__in=list(found)))
-        turns = Turn.objects.filter(of_owner, thread_id__in=list(found.values()))
+        columns = threads.order_by("pk").values_list("pk", "tenant", "owner_key", "key")
+        found = {tuple(whose): pk for pk, *whose in columns.select_for_update()}
+        keys = [key for _, _, key in found]
         # Locked before holds are asked for: see holds.place_on_thread.
-        list(turns.order_by("pk").select_for_update().values_list("pk", flat=True))
-        held = Thread.objects.filter(on_held_thread("key"), pk__in=list(found))
-        kept = [found.pop(pk) for pk in held.values_list("pk", flat=True)]
-        running = turns.none() if even_running else turns.running()
-        busy = set(running.values_list("thread_id", flat=True)).difference(kept)
-        going = [pk for pk, key in found.items() if key not in busy]
-        purged = purge_text(turns.exclude(thread_id__in=[*busy, *kept]), even_running=even_running)
-        attachments = Attachment.objects.filter(thread__in=going)
-        loose = list(attachments.values_list("pk", flat=True))
-        attachments.update(thread=None)
-        # Django reads the rows whose deletion deletes others: their keys are enough.
+        locked = Turn.objects.filter(thread_id__in=keys).order_by("pk").select_for_update()
+        turns = {
+            pk: (found[tuple(whose)], status, purged_at)
+            for pk, status, purged_at, *whose in locked.values_list(
+                "pk", "status", "text_purged_at", "tenant", "owner_key", "thread_id"
+            )
+            # A thread of this name may have been another owner's.
+            if tuple(whose) in found
+        }
+        holds = Hold.objects.filter(Q(turn__in=list(turns)) | Q(turn=None, thread_id__in=keys))
+        held: set[Any] = set()
+        kept: set[Any] = set()
+        for turn, *whose in holds.values_list("turn", "tenant", "owner_key", "thread_id"):
+            if turn is not None:
+                held.add(turn)
+            elif tuple(whose) in found:
+                kept.add(found[tuple(whose)])
+        running = {thread for thread, status, _ in turns.values() if status == RUNNING}
+        busy = set() if even_running else running - kept
+        going = set(found.values()) - kept - busy
+        with_text = [
+            pk
+            for pk, (thread, _, purged_at) in turns.items()
+            if thread in going and purged_at is None and pk not in held
+        ]
+        erase_text(with_text)
+        loose = list(Attachment.objects.filter(thread__in=going).values_list("pk", flat=True))
+        # Django reads the rows whose deletion deletes others: their keys are enough. It takes the
+        # threads from their attachments, too.
         _, deleted = Thread.objects.filter(pk__in=going).only("pk").delete()
     done = PurgeSummary(
         threads=len(going),
         items=deleted.get(ThreadItem._meta.label, 0),
-        turns=purged,
-        skipped=len(found) - len(going),
+        turns=len(with_text),
+        skipped=len(busy),
         held=len(kept),
     )
     for start in range(0, len(loose), BATCH_SIZE):

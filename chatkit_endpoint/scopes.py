@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from observability.holds import held_turns, on_held_thread
 from observability.models import ClientEvent, Delivery, EndpointRequest, Feedback, Turn
+from observability.pace import Pace
 from observability.retention import purge_text
 
 from .conf import conf
@@ -105,9 +106,11 @@ def purge_scope(
     # What has no thread first: else an attachment whose file resists would be tried twice.
     loose = scope.loose_attachments()
     total += purge_attachments(loose, batch_size=batch_size, on_batch=on_batch)
+    pace = Pace()
     for turns in batches(scope.stray_turns(even_running=even_running), batch_size):
-        purged = purge_text(Turn.objects.filter(pk__in=turns), even_running=even_running)
-        total += told(on_batch, PurgeSummary(turns=purged))
+        for some in pace.portions(turns):
+            purged = purge_text(Turn.objects.filter(pk__in=some), even_running=even_running)
+            total += told(on_batch, PurgeSummary(turns=purged))
     for rows in scope.records():
         for keys in batches(rows, batch_size):
             total += told(on_batch, _purge_records(rows.filter(pk__in=keys)))

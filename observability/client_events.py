@@ -19,6 +19,7 @@ from django.utils import timezone
 from . import outbox
 from .models import ClientEvent, Turn
 from .recorder import Identity
+from .redactor import redacted
 
 EVENTS_AT_MOST = 50
 """In one batch."""
@@ -36,11 +37,18 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}", re.ASCII)
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    return _is_shaped(_ID, value)
 
 
 def _is_code(value: Any) -> bool:
-    return isinstance(value, str) and _CODE.fullmatch(value) is not None
+    return _is_shaped(_CODE, value)
+
+
+def _is_shaped(shape: re.Pattern[str], value: Any) -> bool:
+    # Keys and addresses may look like codes, too.
+    return (
+        isinstance(value, str) and shape.fullmatch(value) is not None and redacted(value) == value
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -129,7 +137,7 @@ def scrub(name: str, data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What of an event's data may be kept, and the names of the rest."""
     allowed = _ALLOWED.get(name, {})
     kept = {key: data[key] for key, is_fit in allowed.items() if key in data and is_fit(data[key])}
-    dropped = {key if _KEY.fullmatch(key) else "?" for key in data if key not in kept}
+    dropped = {key if _is_shaped(_KEY, key) else "?" for key in data if key not in kept}
     return kept, sorted(dropped)
 
 

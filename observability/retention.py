@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from .holds import held_turns, on_held_thread
 from .models import ClientEvent, Delivery, Message, Turn, TurnFact, TurnSpans
+from .pace import Pace
 
 IDS_AT_ONCE = 500
 """Databases limit the parameters of a statement."""
@@ -77,13 +78,15 @@ def delete_turns(before: datetime, report: Callable[[Mapping[str, int]], None]) 
     Running turns and those on hold stay.
     """
     old = Turn.objects.filter(started_at__lt=before).exclude(status=Turn.Status.RUNNING)
+    pace = Pace()
     for keys in _batches(old.exclude(held_turns()).order_by("started_at", "pk")):
-        with transaction.atomic():
-            # Asked again under the lock, which who places a hold waits for: see holds.
-            locked = Turn.objects.filter(pk__in=keys).order_by("pk").select_for_update()
-            list(locked.values_list("pk", flat=True))
-            _, deleted = Turn.objects.filter(pk__in=keys).exclude(held_turns()).only("pk").delete()
-        report({"traces": deleted.get(Turn._meta.label, 0)})
+        for some in pace.portions(keys):
+            turns = Turn.objects.filter(pk__in=some)
+            with transaction.atomic():
+                # Asked again under the lock, which who places a hold waits for: see holds.
+                list(turns.order_by("pk").select_for_update().values_list("pk", flat=True))
+                _, deleted = turns.exclude(held_turns()).only("pk").delete()
+            report({"traces": deleted.get(Turn._meta.label, 0)})
 
 
 def delete_client_events(before: datetime, report: Callable[[Mapping[str, int]], None]) -> None:

@@ -71,7 +71,8 @@ _MARKED = (
         re.compile(
             r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----(?:"
             r"(?:[^-]|-(?!----))*+-----END [A-Z0-9 ]{0,40}-----"
-            r"|(?:\s{0,8}[A-Za-z0-9+/=]{16,}+)*+)"
+            # Without its end. Of JSON in JSON the ends of lines are escaped twice.
+            r"|(?:(?:\s|\\{1,4}[nr]?){0,8}[A-Za-z0-9+/=]{16,}+)*+)"
         ),
         marks=("-----begin ",),
     ),

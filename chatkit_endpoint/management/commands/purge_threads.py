@@ -65,7 +65,7 @@ hold is released. The command may be interrupted at any time and run again.
             type=int,
             default=BATCH_SIZE,
             metavar="N",
-            help="threads in one transaction: fewer let a busy site breathe (default: %(default)s)",
+            help="threads in one transaction, at most (default: %(default)s)",
         )
 
     def handle(self, **options: Any) -> None:
