@@ -127,14 +127,16 @@ async def _ask(
     if response.status_code != HTTPStatus.OK:
         raise CommandError(f"The endpoint answered {response.status_code}.")
     created = None
-    frames = cast("AsyncGenerator[bytes, None]", aiter(cast("Any", response)))
+    parts = cast("AsyncGenerator[bytes, None]", aiter(cast("Any", response)))
     read = 0
-    async for frame in frames:
-        event = json.loads(frame.removeprefix(b"data: "))
-        if event["type"] == "thread.created":
-            created = event["thread"]["id"]
-        read += 1
-        if read == frames_to_read:
+    async for part in parts:
+        # What was there at once comes as one part.
+        frames = part.split(b"\n\n")[:-1]
+        for event in (json.loads(frame.removeprefix(b"data: ")) for frame in frames):
+            if event["type"] == "thread.created":
+                created = event["thread"]["id"]
+        read += len(frames)
+        if frames_to_read is not None and read >= frames_to_read:
             break
-    await frames.aclose()
+    await parts.aclose()
     return created

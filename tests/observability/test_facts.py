@@ -109,7 +109,7 @@ class TestATurn:
     @pytest.fixture(autouse=True)
     def live(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Turns that nobody settles are of no matter to the tests that come after."""
-        monkeypatch.setattr(turns, "_live", set())
+        monkeypatch.setattr(turns, "_live", {})
 
     def test_it_is_opened_with_its_facts(self) -> None:
         user = make_user()
