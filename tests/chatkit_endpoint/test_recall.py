@@ -19,6 +19,11 @@ from tests.factories import make_answer, make_prompt, make_thread
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def _no_process_works_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_live", {})
+
+
 def a_turn_that_died(thread: Thread) -> TurnRecorder:
     """Begun a minute ago, and its lease is over."""
     recorder = TurnRecorder(
