@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import timedelta
 from typing import Any
@@ -42,6 +43,7 @@ FIGURES = (
 FEW = 1_000
 """So many turns may be listed by their keys."""
 NOWHERE = Q(pk__in=())
+_ID = re.compile(r"[\w.:@/+=-]+")
 USERS_ALIKE = 50
 """Of so many users at most a search by the beginning of a name shows turns."""
 
@@ -126,7 +128,8 @@ class TurnQuerySet(models.QuerySet["Turn"]):
         text = storable(text).strip()
         if not text:
             return self
-        if len(text) <= ID_LENGTH and len(text.split()) == 1:
+        # All ids have a digit or a mark; a word need not be looked for among them.
+        if len(text) <= ID_LENGTH and _ID.fullmatch(text) and not text.isalpha():
             for column in ("trace_id", "thread_id", "session_id", "request_id", "owner_key"):
                 if Turn.objects.filter(**{column: text}).exists():
                     return self.filter(**{column: text})

@@ -294,9 +294,9 @@ def test_a_search_takes_as_many_queries_for_many_turns_as_for_few(
     admin: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     make_turn("apple")
-    # Those of the list; five kinds of ids, two looks for a name, the keys of what is found, and the
-    # words: on PostgreSQL after two looks at how many there may be.
-    queries = 7 + 5 + 2 + 1 + (1 if connection.vendor == "sqlite" else 3)
+    # Those of the list; two looks for a name, the keys of what is found, and the words: on
+    # PostgreSQL after two looks at how many there may be.
+    queries = 7 + 2 + 1 + (1 if connection.vendor == "sqlite" else 3)
     with django_assert_num_queries(queries):
         html(admin, TURNS, q='"apple"')
     for _ in range(20):
