@@ -105,7 +105,7 @@ class CappedPaginator(AnyPaginator):
 class ReadOnlyAdmin(ModelAdmin):
     """Rows that the program writes and people read."""
 
-    list_per_page = 25
+    list_per_page = 20
     paginator = CappedPaginator
     # Counting all rows, or all rows of each filter, takes longer than everything else on the page.
     show_full_result_count = False

@@ -38,7 +38,7 @@ from ..waterfall import waterfall
 from .fact_filter import FactFilter
 from .filters import ErrorFilter, SlowerFilter, TimeFilter
 
-FOUND_AT_MOST = 50
+FOUND_AT_MOST = 40
 """How many turns a search shows."""
 
 
