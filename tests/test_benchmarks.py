@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from benchmarks.reading import table
 from tests.servers import ROOT
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="It brings a database of its own")
 @pytest.mark.timeout(300)
 def test_every_page_is_measured_on_a_small_history(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.reading", "--times", "1"]
