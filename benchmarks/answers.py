@@ -8,26 +8,11 @@ those of a model do, and none of them waits.
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 
-from agents import (
-    Agent,
-    AgentOutputSchemaBase,
-    Handoff,
-    Model,
-    ModelResponse,
-    ModelSettings,
-    ModelTracing,
-    Runner,
-    Tool,
-    TResponseInputItem,
-    generation_span,
-)
-from agents.items import TResponseStreamEvent
+from agents import Agent, Runner, Tool, TResponseInputItem
 from chatkit.agents import AgentContext, simple_to_agent_input, stream_agent_response
 from chatkit.server import ChatKitServer
 from chatkit.types import (
@@ -44,30 +29,13 @@ from chatkit.types import (
     Workflow,
     WorkflowItem,
 )
-from openai.types.responses import (
-    Response,
-    ResponseCompletedEvent,
-    ResponseContentPartAddedEvent,
-    ResponseContentPartDoneEvent,
-    ResponseCreatedEvent,
-    ResponseOutputItem,
-    ResponseOutputItemAddedEvent,
-    ResponseOutputItemDoneEvent,
-    ResponseOutputMessage,
-    ResponseOutputText,
-    ResponseReasoningItem,
-    ResponseReasoningSummaryTextDoneEvent,
-    ResponseTextDeltaEvent,
-    ResponseTextDoneEvent,
-    ResponseUsage,
-)
-from openai.types.responses.response_reasoning_item import Summary
-from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
+from openai.types.responses import ResponseOutputItem, ResponseUsage
+
+from chatkit_endpoint.demo_model import DemoModel, answer, reasoning, usage_of
 
 from .words import words_for
 
-MODEL = "script"
-THOUGHT = "They want some words, so I count them out."
+THOUGHT = "Counting."
 HISTORY_ITEMS = 50
 
 
@@ -115,32 +83,17 @@ class Short(Deltas):
             yield event
 
 
-class Script(Model):
-    """Plays a model of the Responses API: one thought, then the words."""
+class Script(DemoModel):
+    """Plays a model of the Responses API like the demo's: one thought, then the words."""
 
-    model = MODEL
+    def __init__(self) -> None:
+        super().__init__(seconds_per_word=0)
 
-    async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
-        raise NotImplementedError
-
-    async def stream_response(
-        self,
-        system_instructions: str | None,
-        input: str | list[TResponseInputItem],
-        model_settings: ModelSettings,
-        tools: list[Tool],
-        output_schema: AgentOutputSchemaBase | None,
-        handoffs: list[Handoff],
-        tracing: ModelTracing,
-        **kwargs: Any,
-    ) -> AsyncIterator[TResponseStreamEvent]:
+    def decide(
+        self, input: str | list[TResponseInputItem], tools: list[Tool]
+    ) -> tuple[list[ResponseOutputItem], ResponseUsage]:
         words = words_for(str(input))
-        with generation_span(model=MODEL, disabled=tracing.is_disabled()) as span:
-            usage = _usage(len(words))
-            async for event in _events(words, usage):
-                if isinstance(event, ResponseCompletedEvent):
-                    span.span_data.usage = usage.model_dump()
-                yield event
+        return [reasoning(THOUGHT), answer("".join(words))], usage_of(10, len(words))
 
 
 _agent: Agent[Any] = Agent(name="Assistant", instructions="Say words.", model=Script())
@@ -163,87 +116,3 @@ class Scripted(ChatKitServer[Any]):
         run = Runner.run_streamed(_agent, history, context=agent_context)
         async for event in stream_agent_response(agent_context, run):
             yield event
-
-
-async def _events(words: list[str], usage: ResponseUsage) -> AsyncIterator[TResponseStreamEvent]:
-    text = "".join(words)
-    thought = ResponseReasoningItem(
-        id=_id("rs"), type="reasoning", summary=[Summary(type="summary_text", text=THOUGHT)]
-    )
-    part = ResponseOutputText(type="output_text", text=text, annotations=[])
-    empty_part = part.model_copy(update={"text": ""})
-    message = ResponseOutputMessage(
-        id=_id("msg"), type="message", role="assistant", status="completed", content=[part]
-    )
-    begun = message.model_copy(update={"content": [], "status": "in_progress"})
-    place: dict[str, Any] = {"item_id": message.id, "output_index": 1, "content_index": 0}
-    any_number: dict[str, Any] = {"sequence_number": 0}
-    yield ResponseCreatedEvent(type="response.created", response=_response([], None), **any_number)
-    yield ResponseOutputItemAddedEvent(
-        type="response.output_item.added",
-        item=thought.model_copy(update={"summary": []}),
-        output_index=0,
-        **any_number,
-    )
-    yield ResponseReasoningSummaryTextDoneEvent(
-        type="response.reasoning_summary_text.done",
-        item_id=thought.id,
-        output_index=0,
-        summary_index=0,
-        text=THOUGHT,
-        **any_number,
-    )
-    yield ResponseOutputItemDoneEvent(
-        type="response.output_item.done", item=thought, output_index=0, **any_number
-    )
-    yield ResponseOutputItemAddedEvent(
-        type="response.output_item.added", item=begun, output_index=1, **any_number
-    )
-    yield ResponseContentPartAddedEvent(
-        type="response.content_part.added", part=empty_part, **place, **any_number
-    )
-    for word in words:
-        await asyncio.sleep(0)
-        yield ResponseTextDeltaEvent(
-            type="response.output_text.delta", delta=word, logprobs=[], **place, **any_number
-        )
-    yield ResponseTextDoneEvent(
-        type="response.output_text.done", text=text, logprobs=[], **place, **any_number
-    )
-    yield ResponseContentPartDoneEvent(
-        type="response.content_part.done", part=part, **place, **any_number
-    )
-    yield ResponseOutputItemDoneEvent(
-        type="response.output_item.done", item=message, output_index=1, **any_number
-    )
-    yield ResponseCompletedEvent(
-        type="response.completed", response=_response([thought, message], usage), **any_number
-    )
-
-
-def _usage(words: int) -> ResponseUsage:
-    return ResponseUsage(
-        input_tokens=10,
-        input_tokens_details=InputTokensDetails(cached_tokens=0, cache_write_tokens=0),
-        output_tokens=words,
-        output_tokens_details=OutputTokensDetails(reasoning_tokens=0),
-        total_tokens=10 + words,
-    )
-
-
-def _response(output: list[ResponseOutputItem], usage: ResponseUsage | None) -> Response:
-    return Response(
-        id=_id("resp"),
-        created_at=time.time(),
-        model=MODEL,
-        object="response",
-        output=output,
-        tool_choice="auto",
-        tools=[],
-        parallel_tool_calls=False,
-        usage=usage,
-    )
-
-
-def _id(prefix: str) -> str:
-    return f"{prefix}_{uuid.uuid4().hex}"

@@ -79,6 +79,38 @@ class DemoModel(Model):
     def __init__(self, seconds_per_word: float = SECONDS_PER_WORD) -> None:
         self._seconds_per_word = seconds_per_word
 
+    def decide(
+        self, input: str | list[TResponseInputItem], tools: list[Tool]
+    ) -> tuple[list[ResponseOutputItem], ResponseUsage]:
+        """What to answer, and what that would have cost in words."""
+        prompt = _last_prompt(input)
+        if "/error" in prompt:
+            raise DemoModelError("The demo model was asked to fail.")
+        tool_result = _tool_result(input)
+        output: list[ResponseOutputItem]
+        if (
+            tool_result is None
+            and _ASKS_TIME.search(prompt)
+            and any(tool.name == "current_time" for tool in tools)
+        ):
+            thought = _("They want to know the time. I have a tool for that.")
+            output = [
+                reasoning(thought),
+                function_call(
+                    "current_time",
+                    {"time_zone": _time_zone(prompt)},
+                    call_id=_id("call"),
+                    item_id=_id("fc"),
+                ),
+            ]
+        else:
+            thought = _("I am only a demo, so I should answer shortly and say what I am.")
+            output = [reasoning(thought), answer(_text(prompt, tool_result))]
+        words_in = len(str(input).split())
+        words_thought = len(thought.split())
+        words_out = words_thought + (len(str(output[-1]).split()))
+        return output, usage_of(words_in, words_out, thought=words_thought)
+
     async def get_response(
         self,
         system_instructions: str | None,
@@ -90,7 +122,7 @@ class DemoModel(Model):
         tracing: ModelTracing,
         **kwargs: Any,
     ) -> ModelResponse:
-        output, usage = _decide(input, tools)
+        output, usage = self.decide(input, tools)
         return ModelResponse(
             output=output,
             usage=Usage(
@@ -116,7 +148,7 @@ class DemoModel(Model):
         with generation_span(model=NAME, disabled=tracing.is_disabled()) as span:
             if "/slow" in _last_prompt(input):
                 await asyncio.sleep(SLOW_SECONDS)
-            output, usage = _decide(input, tools)
+            output, usage = self.decide(input, tools)
             sequence = 0
             async for event in self._events(output, usage):
                 # Told before the last event: whoever reads it may stop there.
@@ -183,7 +215,7 @@ class DemoModel(Model):
         self, item: ResponseOutputMessage, output_index: int
     ) -> AsyncIterator[TResponseStreamEvent]:
         part = item.content[0]
-        assert isinstance(part, ResponseOutputText)  # noqa: S101 - _decide makes no other
+        assert isinstance(part, ResponseOutputText)  # noqa: S101 (decide makes no other)
         place: dict[str, Any] = {
             "item_id": item.id,
             "output_index": output_index,
@@ -218,45 +250,6 @@ class DemoModel(Model):
         for word in re.findall(r"\S+\s*|\s+", text):
             await asyncio.sleep(self._seconds_per_word)
             yield word
-
-
-def _decide(
-    input: str | list[TResponseInputItem], tools: list[Tool]
-) -> tuple[list[ResponseOutputItem], ResponseUsage]:
-    """What to answer, and what that would have cost in words."""
-    prompt = _last_prompt(input)
-    if "/error" in prompt:
-        raise DemoModelError("The demo model was asked to fail.")
-    tool_result = _tool_result(input)
-    output: list[ResponseOutputItem]
-    if (
-        tool_result is None
-        and _ASKS_TIME.search(prompt)
-        and any(tool.name == "current_time" for tool in tools)
-    ):
-        thought = _("They want to know the time. I have a tool for that.")
-        output = [
-            _reasoning(thought),
-            function_call(
-                "current_time",
-                {"time_zone": _time_zone(prompt)},
-                call_id=_id("call"),
-                item_id=_id("fc"),
-            ),
-        ]
-    else:
-        thought = _("I am only a demo, so I should answer shortly and say what I am.")
-        output = [_reasoning(thought), _answer(_text(prompt, tool_result))]
-    words_in = len(str(input).split())
-    words_thought = len(thought.split())
-    words_out = words_thought + (len(str(output[-1]).split()))
-    return output, ResponseUsage(
-        input_tokens=words_in,
-        input_tokens_details=InputTokensDetails(cached_tokens=0, cache_write_tokens=0),
-        output_tokens=words_out,
-        output_tokens_details=OutputTokensDetails(reasoning_tokens=words_thought),
-        total_tokens=words_in + words_out,
-    )
 
 
 def _time_zone(prompt: str) -> str:
@@ -295,19 +288,30 @@ def _tool_result(input: str | list[TResponseInputItem]) -> str | None:
     return str(input[-1].get("output"))
 
 
-def _reasoning(text: str) -> ResponseReasoningItem:
+def reasoning(text: str) -> ResponseReasoningItem:
     return ResponseReasoningItem(
         id=_id("rs"), type="reasoning", summary=[Summary(type="summary_text", text=text)]
     )
 
 
-def _answer(text: str) -> ResponseOutputMessage:
+def answer(text: str) -> ResponseOutputMessage:
     return ResponseOutputMessage(
         id=_id("msg"),
         type="message",
         role="assistant",
         status="completed",
         content=[ResponseOutputText(type="output_text", text=text, annotations=[])],
+    )
+
+
+def usage_of(words_in: int, words_out: int, *, thought: int = 0) -> ResponseUsage:
+    """A word is a token."""
+    return ResponseUsage(
+        input_tokens=words_in,
+        input_tokens_details=InputTokensDetails(cached_tokens=0, cache_write_tokens=0),
+        output_tokens=words_out,
+        output_tokens_details=OutputTokensDetails(reasoning_tokens=thought),
+        total_tokens=words_in + words_out,
     )
 
 

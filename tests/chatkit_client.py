@@ -209,3 +209,25 @@ def is_answer(event: ThreadStreamEvent) -> bool:
 
 def _named(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def asgi_scope(cookies: dict[str, str]) -> dict[str, Any]:
+    """Of a request to the chat, with these cookies, as a server hands it to an ASGI application."""
+    token = "t" * 32
+    cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
+    headers = {
+        "host": "testserver",
+        "content-type": "application/json",
+        "cookie": f"{cookie}; csrftoken={token}",
+        "x-csrftoken": token,
+    }
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/chatkit",
+        "raw_path": b"/chatkit",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }

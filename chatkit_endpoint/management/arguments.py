@@ -1,16 +1,10 @@
-"""What the commands have in common: how they explain themselves, and whom they are about."""
+"""Whom the commands are about."""
 
 from __future__ import annotations
 
-import argparse
-
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
-from django.core.management.base import CommandError, DjangoHelpFormatter
-
-
-class HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Django's order of options, our line breaks."""
+from django.core.management.base import CommandError
 
 
 def account_named(name: str) -> AbstractBaseUser:

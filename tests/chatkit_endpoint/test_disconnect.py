@@ -31,7 +31,15 @@ from chatkit_endpoint.models import ThreadItem
 from observability import turns
 from observability.database import THREADS
 from observability.models import Message, Turn
-from tests.chatkit_client import ChatClient, is_answer, is_text, is_thought, message, request
+from tests.chatkit_client import (
+    ChatClient,
+    asgi_scope,
+    is_answer,
+    is_text,
+    is_thought,
+    message,
+    request,
+)
 from tests.factories import make_user
 from tests.servers import PostgresDatabase, Server, django_server, wait_until
 from tests.standins.openai import OpenAIStandin, Play, openai_standin
@@ -296,29 +304,9 @@ class Visit:
     """A request to the site's ASGI application, and what has come of the answer so far."""
 
     def __init__(self, cookies: dict[str, str], prompt: str) -> None:
-        token = "t" * 32
-        cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        headers = {
-            "host": "testserver",
-            "content-type": "application/json",
-            "cookie": f"{cookie}; csrftoken={token}",
-            "x-csrftoken": token,
-        }
         self._received = b""
         self._body = request("threads.create", {"input": message(prompt)})
-        self._application = ApplicationCommunicator(
-            get_asgi_application(),
-            {
-                "type": "http",
-                "asgi": {"version": "3.0"},
-                "http_version": "1.1",
-                "method": "POST",
-                "path": "/chatkit",
-                "raw_path": b"/chatkit",
-                "query_string": b"",
-                "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-            },
-        )
+        self._application = ApplicationCommunicator(get_asgi_application(), asgi_scope(cookies))
 
     async def begin(self) -> None:
         await self._application.send_input({"type": "http.request", "body": self._body})

@@ -20,7 +20,7 @@ from pytest_django import Settings
 from chatkit_endpoint import streaming
 from chatkit_endpoint.server import get_server
 from observability.models import Message, Turn
-from tests.chatkit_client import ChatClient, message, request
+from tests.chatkit_client import ChatClient, asgi_scope, message, request
 from tests.factories import make_user
 from tests.faults.scale import IS_WHOLE, times
 from tests.servers import Server, django_server
@@ -29,7 +29,6 @@ from .site_reader import SlowReader
 from .site_servers import SETTINGS, said_in, turn_of
 from .site_speaker import EVENTS, SPEAKER, TEXTS, Order, is_spoken
 
-TOKEN = "t" * 32
 POINTS = range(1, EVENTS + 1) if IS_WHOLE else (1, *range(10, EVENTS + 1, 10))
 PATIENCE = 20.0
 AT_ONCE = times(200, 40)
@@ -114,23 +113,7 @@ class BlockedVisit:
         """How many events were written before it was blocked."""
         self._is_asked = False
         self._body = request("threads.create", {"input": message(order.prompt)})
-        cookie = "; ".join(f"{name}={value}" for name, value in cookies.items())
-        headers = {
-            "host": "testserver",
-            "content-type": "application/json",
-            "cookie": f"{cookie}; csrftoken={TOKEN}",
-            "x-csrftoken": TOKEN,
-        }
-        self._scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "path": "/chatkit",
-            "raw_path": b"/chatkit",
-            "query_string": b"",
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        }
+        self._scope = asgi_scope(cookies)
 
     async def run(self) -> None:
         await get_asgi_application()(self._scope, self._receive, self._send)

@@ -5,18 +5,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.text import get_valid_filename
 from tqdm import tqdm
 
-from chatkit_endpoint.management.arguments import HelpFormatter, account_named
+from chatkit_endpoint.management.arguments import account_named
 from chatkit_endpoint.owners import owners_of
+from observability.management.base import ExplainedCommand
 
 if TYPE_CHECKING:
     from chatkit_endpoint.personal_data import Export
 
 
-class Command(BaseCommand):
+class Command(ExplainedCommand):
     help = """\
 Writes all that is held on a person into one ZIP archive: conversations, their attachments with
 the files, the record of turns with text, steps and facts, client events, ratings and requests.
@@ -26,11 +27,6 @@ JSON Lines, explained by the README.txt in it. Nothing is changed.
   export_user_data alice --output /srv/exports  the same, there
   export_user_data alice --output a.zip         under this name
 """
-    # Checks load the URLs, and with them the chat's SDK: two seconds, and nothing of it is needed.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=HelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME", help="the name that the person signs in with")

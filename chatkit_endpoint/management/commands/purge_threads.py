@@ -4,28 +4,25 @@ import sys
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from tqdm import tqdm
 
-from chatkit_endpoint.management.arguments import HelpFormatter, account_named
+from chatkit_endpoint.management.arguments import account_named
 from chatkit_endpoint.models import Thread
 from chatkit_endpoint.owners import owners_of
 from chatkit_endpoint.retention import BATCH_SIZE, PurgeSummary
 from chatkit_endpoint.scopes import Scope, purge_scope, survey
+from observability.management.base import FORGET_SECONDS, INTERRUPTED, ExplainedCommand
 from observability.models import Turn
 from observability.search import forget_deleted
 
 MAX_DAYS = 36_500
 MAX_BATCH_SIZE = 10_000
 """Some builds of SQLite take 32,766 parameters in a statement."""
-FORGET_SECONDS = 600.0
-"""How long an old SQLite may take to forget single words; on a large site, minutes."""
-INTERRUPTED = 130
-"""What shells return for Ctrl-C."""
 
 
-class Command(BaseCommand):
+class Command(ExplainedCommand):
     help = """\
 Deletes conversations for good: threads, their items, their attachments with the files, and
 the text in the record of their turns, whose metrics stay. Attachments that were never sent and
@@ -40,11 +37,6 @@ hold is released. The command may be interrupted at any time and run again.
   purge_threads --user alice                 all that alice has
   purge_threads --thread thr_0123            one conversation
 """
-    # Checks load the URLs, and with them the chat's SDK: two seconds, and nothing of it is needed.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=HelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -16,10 +16,8 @@ from tqdm import tqdm
 
 from observability import outbox
 from observability.courier import Courier
+from observability.management.base import INTERRUPTED
 from observability.models import Delivery
-
-INTERRUPTED = 130
-"""The exit code that a shell gives to what Ctrl-C ended."""
 
 
 class Command(BaseCommand):

@@ -7,27 +7,19 @@ from itertools import groupby
 from typing import Any
 
 from django.core.management.base import (
-    BaseCommand,
     CommandError,
     CommandParser,
-    DjangoHelpFormatter,
 )
 from django.utils import timezone
 from django.utils.dateparse import parse_date
 from tqdm import tqdm
 
 from observability import rollups
+from observability.management.base import INTERRUPTED, ExplainedCommand
 from observability.models import Turn
 
-INTERRUPTED = 130
-"""What shells return for Ctrl-C."""
 
-
-class HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Django's order of options, our line breaks."""
-
-
-class Command(BaseCommand):
+class Command(ExplainedCommand):
     help = """\
 Computes the rollups anew from the turns: the sums and percentiles of each hour and day that
 the dashboard and the API tell. The server's workers keep them by themselves; this is for turns
@@ -39,11 +31,6 @@ figures that it has. It may run beside the server, be interrupted at any time an
   rebuild_rollups                       of all turns
   rebuild_rollups --since 2026-03-01    of those from that day on
 """
-    # Checks load the URLs, and with them the chat's SDK: two seconds, and nothing of it is needed.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=HelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

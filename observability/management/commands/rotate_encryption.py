@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,29 +8,20 @@ from typing import Any
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import (
-    BaseCommand,
     CommandError,
     CommandParser,
-    DjangoHelpFormatter,
 )
 from django.db import connection
 from django.db.models import ExpressionWrapper, F, Model, QuerySet, TextField
 from tqdm import tqdm
 
 from observability import encryption
+from observability.management.base import FORGET_SECONDS, INTERRUPTED, ExplainedCommand
 from observability.search import forget_deleted
 
 BATCH_SIZE = 100
 """How many rows are in memory at once: one may hold a picture that a model made."""
-FORGET_SECONDS = 600.0
-"""How long an old SQLite may take to forget single words; on a large site, minutes."""
-INTERRUPTED = 130
-"""What shells return for Ctrl-C."""
 Column = encryption.EncryptedTextField | encryption.EncryptedJSONField
-
-
-class HelpFormatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Django's order of options, our line breaks."""
 
 
 @dataclass(kw_only=True)
@@ -45,7 +35,7 @@ class Written:
         return f"{self.changed:,} {'value' if self.changed == 1 else 'values'}"
 
 
-class Command(BaseCommand):
+class Command(ExplainedCommand):
     help = """\
 Writes what was said anew, with the first of the keys in OBSERVABILITY_ENCRYPTION_KEYS: what is
 in the clear, and what another of the keys opens. Run it after encryption was switched on, or
@@ -57,11 +47,6 @@ over, and what the server writes meanwhile stands.
   rotate_encryption              with the first key
   rotate_encryption --decrypt    in the clear, while the server is down; then remove the keys
 """
-    # Checks load the URLs, and with them the chat's SDK: two seconds, and nothing of it is needed.
-    requires_system_checks = ()
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        return super().create_parser(prog_name, subcommand, formatter_class=HelpFormatter, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--decrypt", action="store_true", help="write all of it in the clear")
