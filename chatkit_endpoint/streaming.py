@@ -24,6 +24,7 @@ from observability.request_ids import current_request_id
 
 from .conf import conf
 from .context import RequestContext
+from .frames import FrameBuffer
 from .limits import open_stream
 from .protocol import with_zone
 
@@ -34,8 +35,6 @@ MAX_UNREAD_BYTES = 4_000_000
 MAX_UNREAD_BYTES_OF_ALL = 32_000_000
 """What the process holds for all clients together. Beyond it, those are gone that are behind."""
 BEHIND_BYTES = 100_000
-WRITE_BYTES = 32_000
-"""What is written at once, of frames that are there already."""
 SEND_SECONDS = 60.0
 """A client that takes nothing for so long, though there is something to take, is gone too. So is
 one that has not taken all of the answer so long after the longest turn."""
@@ -78,8 +77,7 @@ class OwnedStream:
     def __init__(self, frames: AsyncIterable[bytes], context: RequestContext) -> None:
         self._frames = frames
         self._context = context
-        self._queue: asyncio.Queue[tuple[bytes, int] | None] = asyncio.Queue()
-        self._unread_bytes = 0
+        self._buffer = FrameBuffer()
         self._sent_events = 0
         self._failure: Exception | None = None
         self._is_unread = False
@@ -100,7 +98,7 @@ class OwnedStream:
         NothingStreamed where there is none.
         """
         try:
-            self._first = await self._queue.get()
+            self._first = await self._buffer.take()
         except asyncio.CancelledError:
             self.client_left()
             raise
@@ -113,8 +111,7 @@ class OwnedStream:
         reader = asyncio.current_task()
         entry = self._first
         while entry is not None:
-            frames, events = self._with_what_waits(entry)
-            self._unread_bytes -= len(frames)
+            frames, events = entry
             deadline = min(loop.time() + SEND_SECONDS, self._all_sent_at)
             sending = loop.call_at(deadline, self._stop_sending, reader)
             waited: list[bool] = []
@@ -130,20 +127,9 @@ class OwnedStream:
                     await asyncio.sleep(0)
             # Asked for more: these were sent.
             self._sent_events = events
-            entry = await self._queue.get()
+            entry = await self._buffer.take()
         if self._failure is not None:
             yield _error_frame(self._failure)
-
-    def _with_what_waits(self, entry: tuple[bytes, int]) -> tuple[bytes, int]:
-        """A frame, joined with those that are there already: each write has its price."""
-        frames, events = entry
-        while len(frames) < WRITE_BYTES and not self._queue.empty():
-            following = self._queue.get_nowait()
-            if following is None:
-                self._queue.put_nowait(None)  # The end, as it was.
-                break
-            frames, events = frames + following[0], following[1]
-        return frames, events
 
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call back as soon as the turn has ended, however it does."""
@@ -188,11 +174,7 @@ class OwnedStream:
         self._is_unread = True
         if self._first is None:
             return  # It is what begin() waits for.
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._unread_bytes = 0
-        if self._task.done():
-            self._queue.put_nowait(None)
+        self._buffer.drop()
 
     def _time_out(self) -> None:
         turn = self._context.turn
@@ -218,18 +200,18 @@ class OwnedStream:
             self._failure = error
         finally:
             self._timer.cancel()
-            self._queue.put_nowait(None)
+            self._buffer.end()
             _live.discard(self)
 
     def _put(self, frame: bytes) -> None:
         if self._is_unread:
             return
         turn = self._context.turn
-        self._queue.put_nowait((frame, turn.events_seen if turn is not None else 0))
-        self._unread_bytes += len(frame)
-        if self._unread_bytes > MAX_UNREAD_BYTES or (
-            self._unread_bytes > BEHIND_BYTES
-            and sum(each._unread_bytes for each in _made) > MAX_UNREAD_BYTES_OF_ALL
+        self._buffer.put(frame, turn.events_seen if turn is not None else 0)
+        unread_bytes = self._buffer.unread_bytes
+        if unread_bytes > MAX_UNREAD_BYTES or (
+            unread_bytes > BEHIND_BYTES
+            and sum(each._buffer.unread_bytes for each in _made) > MAX_UNREAD_BYTES_OF_ALL
         ):
             logger.warning("A client read too slowly; its turn is cancelled.")
             self._failure = ReaderTooSlow()

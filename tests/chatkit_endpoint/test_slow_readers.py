@@ -16,7 +16,7 @@ from django.core.asgi import get_asgi_application
 from django.test import Client
 from pytest_django import Settings
 
-from chatkit_endpoint import demo_model, streaming
+from chatkit_endpoint import demo_model, frames, streaming
 from chatkit_endpoint.context import RequestContext
 from chatkit_endpoint.models import OpenStream
 from chatkit_endpoint.streaming import OwnedStream
@@ -128,7 +128,7 @@ async def test_an_answer_that_stands_complete_does_not_wait_for_its_reader_for_e
     stream = OwnedStream(_frames(3), RequestContext(user=None, owner_key="user:1"))
     await stream.begin()
     assert await _cut_off(stream, seconds_per_frame=10 * PATIENCE) == 1
-    assert stream._queue.qsize() <= 1, "What nobody reads is not kept."
+    assert not stream._buffer.unread_bytes, "What nobody reads is not kept."
 
 
 @pytest.mark.django_db(transaction=True)
@@ -137,7 +137,7 @@ async def test_one_that_reads_in_drops_has_no_more_time_than_the_longest_turn(
 ) -> None:
     settings.CHATKIT_TURN_TIMEOUT = 0.3
     monkeypatch.setattr(streaming, "SEND_SECONDS", 0.3)
-    monkeypatch.setattr(streaming, "WRITE_BYTES", 1)
+    monkeypatch.setattr(frames, "WRITE_BYTES", 1)
     stream = OwnedStream(_frames(10_000), RequestContext(user=None, owner_key="user:1"))
     await stream.begin()
     assert await _cut_off(stream, seconds_per_frame=0.05) > 1
@@ -149,12 +149,12 @@ async def test_one_that_left_too_much_unread_learns_that_the_rest_is_missing(
 ) -> None:
     monkeypatch.setattr(streaming, "MAX_UNREAD_BYTES", 1000)
 
-    async def frames() -> AsyncIterator[bytes]:
+    async def many() -> AsyncIterator[bytes]:
         for _ in range(200):
             yield b"data: {}\n\n"
             await asyncio.sleep(0)
 
-    stream = OwnedStream(frames(), RequestContext(user=None, owner_key="user:1"))
+    stream = OwnedStream(many(), RequestContext(user=None, owner_key="user:1"))
     await stream.begin()
     await asyncio.wait([stream._task], timeout=PATIENCE)
     taken = [frame async for frame in stream.drain()]

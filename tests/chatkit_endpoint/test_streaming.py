@@ -19,7 +19,7 @@ from chatkit.types import (
 from django.utils import translation
 from pydantic import TypeAdapter
 
-from chatkit_endpoint import streaming
+from chatkit_endpoint import frames, streaming
 from chatkit_endpoint.context import RequestContext
 from chatkit_endpoint.streaming import NothingStreamed, OwnedStream, shut_down
 from observability.recorder import Identity, TurnRecorder
@@ -104,7 +104,7 @@ async def test_frames_come_out_as_they_went_in() -> None:
 async def test_what_is_there_already_is_written_at_once_but_no_more_than_fits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(streaming, "WRITE_BYTES", 6)
+    monkeypatch.setattr(frames, "WRITE_BYTES", 6)
     work = Work(b"one", b"two", b"three", b"four", b"five")
     stream = OwnedStream(work, a_context())
     await stream.begin()
@@ -268,10 +268,10 @@ class TestWhatWasSent:
 
         stream = OwnedStream(speaking(), a_context(turn))
         await stream.begin()
-        frames = stream.drain()
+        drain = stream.drain()
         for word in (b"one ", b"two ", b"three "):
             # Asking for the third says that the second was sent.
-            assert await anext(frames) == word
+            assert await anext(drain) == word
             heard.release()
         stream.client_left()
         turn.finish(cancelled=True)
