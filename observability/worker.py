@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 THREAD_NAME = "observability-worker"
 POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 5.0
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.25
 """How long a worker that was woken waits for more: what is sent together costs half as much."""
 SAID_SECONDS = 60.0
 KINDS_OF_FAILURE = 100
@@ -99,13 +99,16 @@ class Worker:
 
     def run_forever(self) -> None:
         """Work until stopped. No failure of a cycle ends it."""
+        was_woken = False
         try:
             while self._stop_tick is None:
                 if self._survive(self.run_once):
                     self._poll_seconds = POLL_SECONDS
-                else:
+                    continue
+                if not was_woken:
+                    # Only one that is idle lets go of its connection: the next has its price.
                     connections.close_all()
-                    self._sleep()
+                was_woken = self._sleep()
             for chore in _chores:
                 if chore.at_stop:
                     self._survive(chore.work)
@@ -145,8 +148,10 @@ class Worker:
                 # By itself: one that always fails must not cost the others, or the deliveries.
                 self._try(chore.work)
 
-    def _sleep(self) -> None:
-        """Wait to be woken, at most a poll; polls grow rare while there is nothing to do."""
+    def _sleep(self) -> bool:
+        """Wait to be woken, at most a poll; polls grow rare while there is nothing to do. Returns
+        whether it was woken.
+        """
         until_renewal = self._renew_tick - time.monotonic()
         seconds = min(_jittered(self._poll_seconds), IDLE_POLL_SECONDS, until_renewal)
         was_woken = self._wake.wait(max(0.05, seconds))
@@ -156,6 +161,7 @@ class Worker:
         self._wake.clear()
         grown = min(self._poll_seconds * 1.5, IDLE_POLL_SECONDS)
         self._poll_seconds = POLL_SECONDS if was_woken else grown
+        return was_woken
 
     def _survive(self, step: Callable[[], Any]) -> bool:
         """Run a step between two looks at the connection."""

@@ -593,9 +593,9 @@ class TestTheThread:
         held: list[bool] = []
         sleep = Worker._sleep
 
-        def look_and_sleep(loop: Worker) -> None:
+        def look_and_sleep(loop: Worker) -> bool:
             held.append(connection.connection is not None)
-            sleep(loop)
+            return sleep(loop)
 
         monkeypatch.setattr(Worker, "_sleep", look_and_sleep)
         enqueue()
@@ -603,6 +603,27 @@ class TestTheThread:
         standin.wait_for(1)
         eventually(lambda: len(held) > 1)
         assert not any(held)
+
+    def test_one_that_was_woken_keeps_its_connection_until_nothing_comes(
+        self, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        held: list[tuple[bool, bool]] = []
+        sleep = Worker._sleep
+
+        def look_and_sleep(loop: Worker) -> bool:
+            is_held = connection.connection is not None
+            was_woken = sleep(loop)
+            held.append((was_woken, is_held))
+            return was_woken
+
+        monkeypatch.setattr(Worker, "_sleep", look_and_sleep)
+        worker.start()
+        enqueue()
+        worker.wake()
+        standin.wait_for(1)
+        eventually(lambda: len(held) > 3 and not held[-1][0] and not held[-2][0])
+        woken = next(number for number, (was_woken, _) in enumerate(held) if was_woken)
+        assert [is_held for _, is_held in held[woken + 1 : woken + 3]] == [True, False]
 
 
 def _raise_system_exit(courier: Courier) -> bool:
