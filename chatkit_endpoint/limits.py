@@ -22,17 +22,26 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, IntegrityError, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models import (
+    BigAutoField,
+    CharField,
+    DateTimeField,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Q,
+)
 from django.db.models.functions import Greatest, Now
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
 
 from observability.database import run_in_database
+from observability.prepared import Delete, Insert, Param, Select, Update
 
 from .conf import conf
 from .context import RequestContext
 from .errors import Fault, Refused
-from .models import OpenStream, RateBucket
+from .models import OWNER, OpenStream, RateBucket, owner_of
 
 if TYPE_CHECKING:
     from chatkit.types import ChatKitReq
@@ -57,6 +66,21 @@ _seats: set[int] = set()
 
 _RATE = re.compile(r"([1-9]\d{0,5})/([smhd])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+_take_token = Update(
+    RateBucket.objects.filter(
+        key=Param("key", CharField()), full_at__lte=Now() + Param("room", DurationField())
+    ),
+    full_at=Greatest("full_at", Now()) + Param("interval", DurationField()),
+)
+_seats_taken = Select(OpenStream.objects.owned_by(OWNER).values_list("seat"))
+_take_seats = Insert(
+    OpenStream, expressions={"lease_expires_at": Now() + Param("lease", DurationField())}
+)
+_leave_seats = Delete(
+    OpenStream.objects.filter(Q(pk=Param("pk", BigAutoField())) | Q(lease_expires_at__lt=Now()))
+)
 
 
 class Rate(NamedTuple):
@@ -132,10 +156,10 @@ def give_back(allowances: Iterable[Allowance]) -> None:
 
 def _take(key: str, rate: Rate) -> bool:
     """Take a token. Returns whether the bucket was made for it."""
-    bucket = RateBucket.objects.filter(key=key)
-    has_token = bucket.filter(full_at__lte=Now() + (rate.period - rate.interval))
     is_new = False
-    while not has_token.update(full_at=Greatest("full_at", Now()) + rate.interval):
+    room = rate.period - rate.interval
+    while not _take_token.run(key=key, room=room, interval=rate.interval):
+        bucket = RateBucket.objects.filter(key=key)
         now = ExpressionWrapper(Now(), output_field=DateTimeField())
         found = bucket.annotate(now=now).values_list("full_at", "now").first()
         if found is not None:
@@ -212,12 +236,8 @@ def _take_seat(context: RequestContext) -> int:
     for seat in _free_seats(context):
         try:
             with transaction.atomic():
-                stream = OpenStream.objects.create(
-                    tenant=context.tenant,
-                    owner_key=context.owner_key,
-                    seat=seat,
-                    lease_expires_at=Now() + timedelta(seconds=SEAT_SECONDS),
-                )
+                stream = OpenStream(tenant=context.tenant, owner_key=context.owner_key, seat=seat)
+                _take_seats.run([stream], lease=timedelta(seconds=SEAT_SECONDS))
         except IntegrityError:
             continue  # Somebody was faster.
         _seats.add(stream.pk)
@@ -230,17 +250,18 @@ def _take_seat(context: RequestContext) -> int:
 
 
 def _free_seats(context: RequestContext) -> set[int]:
-    seats, streams = set(range(conf().chatkit_max_streams)), OpenStream.objects.owned_by(context)
-    free = seats - set(streams.values_list("seat", flat=True))
-    if not free and streams.expired().delete()[0]:
-        free = seats - set(streams.values_list("seat", flat=True))
+    seats = set(range(conf().chatkit_max_streams))
+    owner = owner_of(context)
+    free = seats - {seat for (seat,) in _seats_taken.rows(**owner)}
+    if not free and OpenStream.objects.owned_by(context).expired().delete()[0]:
+        free = seats - {seat for (seat,) in _seats_taken.rows(**owner)}
     return free
 
 
 def _leave_seat(pk: int) -> None:
     _seats.discard(pk)
     # With those of processes that died.
-    OpenStream.objects.filter(Q(pk=pk) | Q(lease_expires_at__lt=Now())).delete()
+    _leave_seats.run(pk=pk)
 
 
 def renew_seats() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
@@ -11,6 +12,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from observability.encryption import EncryptedTextField
+from observability.prepared import Param
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
     from .context import RequestContext
 
 ID_LENGTH = 128
+
+OWNER: Any = SimpleNamespace(
+    tenant=Param("tenant", models.CharField()), owner_key=Param("owner_key", models.CharField())
+)
+"""In place of a context where a statement is prepared: whoever :func:`owner_of` names then."""
+
+
+def owner_of(context: RequestContext) -> dict[str, str]:
+    """What a statement over OWNER is told."""
+    return {"tenant": context.tenant, "owner_key": context.owner_key}
 
 
 class ThreadQuerySet(models.QuerySet["Thread"]):

@@ -20,16 +20,18 @@ from chatkit.types import (
     ThreadMetadata,
 )
 from django.db import IntegrityError, models, transaction
+from django.db.models.constants import OnConflict
 from django.utils import timezone
 from pydantic import TypeAdapter
 
 from observability.database import run_in_database, storable
+from observability.prepared import Insert, Param, Select, Update
 from observability.span_log import Kind
 
 from . import retention
 from .context import RequestContext
 from .errors import Fault, Refused
-from .models import Attachment, Thread
+from .models import OWNER, Attachment, Thread, owner_of
 from .models import ThreadItem as ThreadItemRow
 from .thread_status import keep_operators, status_of
 
@@ -42,6 +44,31 @@ FAKE_ITEM_ID = "__fake_id__"
 
 _item_adapter: TypeAdapter[ThreadItem] = TypeAdapter(ThreadItem)
 _attachment_adapter: TypeAdapter[ChatKitAttachment] = TypeAdapter(ChatKitAttachment)
+
+_KEY = Param("key", models.CharField())
+_PK = Param("pk", models.BigAutoField())
+_NOW = Param("now", models.DateTimeField())
+_thread_pk = Select(Thread.objects.owned_by(OWNER).filter(key=_KEY).values_list("pk"))
+_thread_payload = Select(Thread.objects.owned_by(OWNER).filter(key=_KEY).values_list("payload"))
+_locked_thread_payload = Select(
+    Thread.objects.owned_by(OWNER).filter(key=_KEY).select_for_update().values_list("payload")
+)
+_add_thread = Insert(Thread)
+_change_thread = Update(
+    Thread.objects.owned_by(OWNER).filter(key=_KEY),
+    title=Param("title", Thread._meta.get_field("title")),
+    payload=Param("payload", Thread._meta.get_field("payload")),
+    status=Param("status", models.CharField()),
+    updated_at=_NOW,
+)
+_touch_thread = Update(Thread.objects.filter(pk=_PK), updated_at=_NOW)
+_add_item = Insert(ThreadItemRow, on_conflict=OnConflict.IGNORE)
+_put_item = Insert(
+    ThreadItemRow,
+    on_conflict=OnConflict.UPDATE,
+    unique_fields=("thread", "key"),
+    update_fields=("type", "payload"),
+)
 
 RowT = TypeVar("RowT", bound=models.Model)
 P = ParamSpec("P")
@@ -135,39 +162,42 @@ def full_length_id(item_type: StoreItemType) -> str:
 
 
 def _load_thread(thread_id: str, context: RequestContext) -> ThreadMetadata:
-    return ThreadMetadata.model_validate_json(_thread_row(thread_id, context).payload)
+    found = _thread_payload.first(key=storable(thread_id), **owner_of(context))
+    if found is None:
+        raise NotFoundError(f"Thread {thread_id} not found")
+    return ThreadMetadata.model_validate_json(found[0])
 
 
 def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
     # The SDK also hands over a Thread, whose items are not ours to store here.
     payload = thread.model_dump_json(exclude={"items"})
-    values = {
-        "title": storable(thread.title or ""),
-        "payload": payload,
-        "updated_at": timezone.now(),
-    }
+    title, now, owner = storable(thread.title or ""), timezone.now(), owner_of(context)
     with transaction.atomic():
-        rows = Thread.objects.owned_by(context).filter(key=thread.id)
-        kept = rows.select_for_update().values_list("payload", flat=True).first()
+        kept = _locked_thread_payload.first(key=thread.id, **owner)
         if kept is not None:
             # A turn writes back the copy that it began with: what an operator said stands.
-            payload = keep_operators(kept, payload)
-            rows.update(**values | {"payload": payload, "status": status_of(payload)[0]})
+            payload = keep_operators(kept[0], payload)
+            status = status_of(payload)[0]
+            _change_thread.run(
+                key=thread.id, title=title, payload=payload, status=status, now=now, **owner
+            )
             return
         # One that is being answered was there: it was deleted meanwhile and must not come back.
         if context.turn is not None and context.turn.thread_id == thread.id:
             raise NotFoundError(f"Thread {thread.id} not found")
+        row = Thread(
+            key=thread.id,
+            user_id=_user_id(context),
+            title=title,
+            payload=payload,
+            status=status_of(payload)[0],
+            created_at=_as_utc(thread.created_at),
+            updated_at=now,
+            **owner,
+        )
         try:
             with transaction.atomic(savepoint=False):
-                Thread.objects.create(
-                    key=thread.id,
-                    user_id=_user_id(context),
-                    tenant=context.tenant,
-                    owner_key=context.owner_key,
-                    status=status_of(payload)[0],
-                    created_at=_as_utc(thread.created_at),
-                    **values,
-                )
+                _add_thread.run([row])
         except IntegrityError as error:
             # Somebody else's.
             raise NotFoundError(f"Thread {thread.id} not found") from error
@@ -213,29 +243,24 @@ def _save_item(
     if item.id == FAKE_ITEM_ID:
         # All messages of such a model bear it; under one id they would overwrite each other.
         item = item.model_copy(update={"id": full_length_id("message")})
-    values = {"type": item.type, "payload": item.model_dump_json()}
     with transaction.atomic():
-        threads = Thread.objects.owned_by(context).filter(key=storable(thread_id))
-        thread = threads.values_list("pk", flat=True).first()
-        if thread is None:
+        found = _thread_pk.first(key=storable(thread_id), **owner_of(context))
+        if found is None:
             raise NotFoundError(f"Thread {thread_id} not found")
+        (thread,) = found
         if isinstance(item, SDKHiddenContextItem) and _awaits_client_tool(thread):
             # The note that the stream was cancelled. The SDK takes a tool's output only while
             # the call is the newest item: a reload in between would lose the call.
             return
         row = ThreadItemRow(
-            thread_id=thread, key=item.id, created_at=_as_utc(item.created_at), **values
+            thread_id=thread,
+            key=item.id,
+            type=item.type,
+            payload=item.model_dump_json(),
+            created_at=_as_utc(item.created_at),
         )
-        if only_new:
-            ThreadItemRow.objects.bulk_create([row], ignore_conflicts=True)
-        else:
-            ThreadItemRow.objects.bulk_create(
-                [row],
-                update_conflicts=True,
-                unique_fields=["thread", "key"],
-                update_fields=list(values),
-            )
-        Thread.objects.filter(pk=thread).update(updated_at=timezone.now())
+        (_add_item if only_new else _put_item).run([row])
+        _touch_thread.run(pk=thread, now=timezone.now())
 
 
 def _awaits_client_tool(thread: int) -> bool:

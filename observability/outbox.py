@@ -18,11 +18,13 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
+from django.db.models.constants import OnConflict
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from . import destinations
 from .models import ClientEvent, Delivery, DeliveryQuerySet, Turn
+from .prepared import Insert
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,13 @@ _NEW: dict[str, Any] = {
     "last_error": "",
     "settled_at": None,
 }
+_put_deliveries = Insert(
+    Delivery,
+    without=("created_at", "available_at"),
+    on_conflict=OnConflict.UPDATE,
+    unique_fields=("destination", "event_id"),
+    update_fields=("turn", "client_event", "created_at", "available_at", *_NEW),
+)
 
 
 def enabled_destinations() -> list[str]:
@@ -70,12 +79,7 @@ def _enqueue(kind: Delivery.Kind, **tells: Any) -> None:
     names = destinations.enabled(kind)
     if not names:
         return
-    Delivery.objects.bulk_create(
-        [Delivery(destination=name, kind=kind, **tells, **_NEW) for name in names],
-        update_conflicts=True,
-        unique_fields=("destination", "event_id"),
-        update_fields=("turn", "client_event", "created_at", "available_at", *_NEW),
-    )
+    _put_deliveries.run(Delivery(destination=name, kind=kind, **tells, **_NEW) for name in names)
     _wake_worker()
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import BigAutoField, DurationField, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -16,6 +16,7 @@ from . import outbox, worker
 from .conf import conf
 from .facts import facts_of
 from .models import ID_LENGTH, Message, Turn, TurnFact, TurnSpans
+from .prepared import Insert, Param, Update
 from .prices import cost_usd
 from .recalls import recalled
 from .recorder import Identity, Line, TurnRecorder
@@ -26,6 +27,21 @@ logger = logging.getLogger(__name__)
 SWEEP_BATCH = 200
 REMOTE_LEASE = timedelta(hours=1)
 """How long the text of a turn that ran elsewhere may take to be read."""
+
+_SETTLED = (
+    *("status", "error_code", "ended_at", "lease_expires_at"),
+    *("ttfp_ms", "ttft_ms", "duration_ms", "total_ms", "model"),
+    *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "cost_usd"),
+    *("prompt", "response", "error_message"),
+)
+"""The columns of a turn that are known at its end."""
+_settle_running = Update(
+    Turn.objects.filter(pk=Param("pk", BigAutoField())).running().with_text(),
+    **{name: Param(name, Turn._meta.get_field(name)) for name in _SETTLED},
+)
+_open_turn = Insert(Turn, expressions={"lease_expires_at": Now() + Param("lease", DurationField())})
+_add_messages = Insert(Message)
+_add_spans = Insert(TurnSpans)
 
 _live: dict[str, Turn] = {}
 """The turns that this process works on, by their trace ids."""
@@ -46,7 +62,6 @@ def open_turn(recorder: TurnRecorder) -> None:
         locale=identity.locale,
         prompt=stored(_text_of(recorder.lines(), Message.Kind.PROMPT)),
         started_at=recorder.started_at,
-        lease_expires_at=Now() + timedelta(seconds=conf().observability_lease_seconds),
     )
     _create_with_facts(turn, recorder)
     _live[recorder.trace_id] = turn
@@ -63,13 +78,14 @@ def open_turn(recorder: TurnRecorder) -> None:
 
 
 def _create_with_facts(turn: Turn, recorder: TurnRecorder) -> None:
+    lease = timedelta(seconds=conf().observability_lease_seconds)
     if recorder.identity.facts is None:
-        turn.save(force_insert=True)
+        _open_turn.run([turn], lease=lease)
         return
     # Asked before the transaction: a query of the site's that fails would break it.
     facts = facts_of(recorder.identity.facts, recorder.trace_id)
     with transaction.atomic():
-        turn.save(force_insert=True)
+        _open_turn.run([turn], lease=lease)
         for fact in facts:
             fact.turn = turn
         TurnFact.objects.bulk_create(facts)
@@ -91,7 +107,7 @@ def settle_turn(recorder: TurnRecorder) -> None:
     with transaction.atomic():
         rows = Turn.objects.filter(pk=turn.pk)
         swept = rows.filter(status=Turn.Status.INTERRUPTED)
-        is_written = rows.running().with_text().update(**figures, **texts)
+        is_written = _settle_running.run(pk=turn.pk, **figures, **texts)
         if not is_written and swept.with_text().update(**figures, **texts):
             Message.objects.filter(turn=turn).delete()  # What the sweeper had recalled.
             is_written = True
@@ -183,12 +199,12 @@ def _write_spans(turn: Turn, recorder: TurnRecorder) -> None:
         spans = recorder.spans.export(
             operation=turn.operation, total_ms=recorder.total_ms or 0, is_error=is_error
         )
-        TurnSpans.objects.bulk_create([TurnSpans(turn=turn, spans=spans)])
+        _add_spans.run([TurnSpans(turn=turn, spans=spans)])
 
 
 def _write_lines(turn: Turn, lines: Sequence[Line]) -> None:
     """The last step of every settling: the turn's messages and its deliveries."""
-    Message.objects.bulk_create(
+    _add_messages.run(
         Message(
             turn=turn,
             position=position,

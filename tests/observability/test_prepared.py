@@ -1,0 +1,176 @@
+"""Prepared statements do what the ORM does, again and again."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from django.db import IntegrityError, connection, transaction
+from django.db.models import BigAutoField, CharField, DateTimeField, DurationField
+from django.db.models.constants import OnConflict
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import Settings
+
+from observability.models import Message, Turn, TurnSpans
+from observability.prepared import Delete, Insert, Param, Select, Update
+
+pytestmark = pytest.mark.django_db
+
+KEY = Param("key", CharField())
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def a_turn(key: str, **values: Any) -> Turn:
+    return Turn.objects.create(trace_id=key, status="completed", started_at=NOON, **values)
+
+
+def test_a_select_finds_what_it_is_told_each_time() -> None:
+    one, two = a_turn("1" * 32), a_turn("2" * 32)
+    keys = Select(Turn.objects.filter(trace_id=KEY).values_list("pk"))
+    assert keys.rows(key=one.trace_id) == [(one.pk,)]
+    assert keys.first(key=two.trace_id) == (two.pk,)
+    assert keys.first(key="3" * 32) is None
+
+
+def test_a_select_gives_the_values_that_the_orm_gives(settings: Settings) -> None:
+    settings.OBSERVABILITY_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    turn = a_turn("1" * 32, prompt="What time is it?", cost_usd="0.25")
+    TurnSpans.objects.create(turn=turn, spans=[{"id": "s1"}])
+    found = Turn.objects.filter(trace_id=KEY).values_list(
+        "started_at", "prompt", "cost_usd", "span_row__spans", "ended_at"
+    )
+    assert Select(found).rows(key=turn.trace_id) == list(
+        Turn.objects.values_list("started_at", "prompt", "cost_usd", "span_row__spans", "ended_at")
+    )
+
+
+def test_a_select_may_be_of_a_slice_and_lock() -> None:
+    for key in "123":
+        a_turn(key * 32)
+    newest = Turn.objects.filter(started_at__gte=Param("since", DateTimeField())).order_by("-pk")
+    locked = Select(newest.select_for_update().values_list("trace_id")[:2])
+    with transaction.atomic():
+        assert locked.rows(since=NOON) == [("3" * 32,), ("2" * 32,)]
+        assert locked.rows(since=NOON + timedelta(seconds=1)) == []
+
+
+def test_an_update_writes_what_it_is_told_and_says_how_often() -> None:
+    turn, other = a_turn("1" * 32), a_turn("2" * 32)
+    change = Update(
+        Turn.objects.filter(trace_id=KEY),
+        operation="threads.create",
+        lease_expires_at=Now() + Param("lease", DurationField()),
+    )
+    assert change.run(key=turn.trace_id, lease=timedelta(hours=1)) == 1
+    assert change.run(key="3" * 32, lease=timedelta(hours=1)) == 0
+    turn.refresh_from_db()
+    other.refresh_from_db()
+    assert turn.operation == "threads.create"
+    assert turn.lease_expires_at is not None
+    assert abs(turn.lease_expires_at - timezone.now() - timedelta(hours=1)) < timedelta(minutes=1)
+    assert other.lease_expires_at is None
+
+
+def test_an_update_encrypts_what_the_field_encrypts(settings: Settings) -> None:
+    settings.OBSERVABILITY_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    turn = a_turn("1" * 32)
+    change = Update(
+        Turn.objects.filter(trace_id=KEY), response=Param("text", Turn._meta.get_field("response"))
+    )
+    change.run(key=turn.trace_id, text="It is noon.")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT response FROM observability_turn")
+        assert cursor.fetchone()[0].startswith("fernet:")
+    turn.refresh_from_db()
+    assert turn.response == "It is noon."
+
+
+def test_an_insert_adds_whole_rows_and_gives_them_their_keys() -> None:
+    add = Insert(Turn, expressions={"lease_expires_at": Now() + Param("lease", DurationField())})
+    turns = [Turn(trace_id=key * 32, started_at=NOON, input_tokens=3) for key in "12"]
+    add.run(turns, lease=timedelta(hours=1))
+    kept = list(Turn.objects.order_by("trace_id"))
+    assert [each.pk for each in kept] == [each.pk for each in turns]
+    for each in kept:
+        assert (each.status, each.input_tokens, each.cost_usd) == ("running", 3, None)
+        assert each.lease_expires_at is not None
+        assert each.lease_expires_at > timezone.now() + timedelta(minutes=59)
+
+
+def test_an_insert_may_leave_what_is_there_or_overwrite_it() -> None:
+    turn = a_turn("1" * 32)
+
+    def line(text: str) -> Message:
+        return Message(turn=turn, position=0, kind="prompt", text=text, created_at=NOON)
+
+    def kept() -> list[str]:
+        return list(Message.objects.values_list("text", flat=True))
+
+    put = Insert(
+        Message,
+        on_conflict=OnConflict.UPDATE,
+        unique_fields=("turn", "position"),
+        update_fields=("text",),
+    )
+    put.run([line("one")])
+    put.run([line("two")])
+    assert kept() == ["two"]
+    Insert(Message, on_conflict=OnConflict.IGNORE).run([line("three")])
+    assert kept() == ["two"]
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Insert(Message).run([line("four")])
+
+
+def test_a_delete_takes_what_it_is_told() -> None:
+    turn, other = a_turn("1" * 32), a_turn("2" * 32)
+    remove = Delete(Turn.objects.filter(pk=Param("pk", BigAutoField())))
+    assert remove.run(pk=turn.pk) == 1
+    assert remove.run(pk=turn.pk) == 0
+    assert list(Turn.objects.all()) == [other]
+
+
+def test_what_fails_in_a_transaction_has_broken_it() -> None:
+    turn = a_turn("1" * 32)
+    with transaction.atomic():  # A savepoint of the test's own transaction.
+        with pytest.raises(IntegrityError):
+            Insert(Turn).run([Turn(trace_id=turn.trace_id, started_at=NOON)])
+        assert connection.needs_rollback
+        transaction.set_rollback(True)
+
+
+def test_it_is_worded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    words: list[str] = []
+    word = Select._word
+
+    def counted(self: Select, connection: Any) -> Any:
+        words.append(connection.alias)
+        return word(self, connection)
+
+    monkeypatch.setattr(Select, "_word", counted)
+    keys = Select(Turn.objects.filter(trace_id=KEY).values_list("pk"))
+    with CaptureQueriesContext(connection) as queries:
+        for key in "123":
+            keys.rows(key=key * 32)
+    assert len(queries) == 3
+    assert words == ["default"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_any_thread_may_run_what_another_has_worded() -> None:
+    turn = a_turn("1" * 32)
+    keys = Select(Turn.objects.filter(trace_id=KEY).values_list("started_at"))
+    here, there = keys.rows(key=turn.trace_id), []
+
+    def work() -> None:
+        there.extend(keys.rows(key=turn.trace_id))
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert there == here == [(NOON,)]
