@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import connections, models, router, transaction
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import Expression
-from django.db.models.fields import AutoFieldMixin
 from django.db.models.sql import DeleteQuery, InsertQuery, UpdateQuery
 
 if TYPE_CHECKING:
@@ -143,10 +142,10 @@ class Insert(_Statement):
         self._fields = [
             field
             for field in model._meta.concrete_fields
-            if not isinstance(field, AutoFieldMixin) and field.name not in without
+            if not isinstance(field, models.AutoField) and field.name not in without
         ]
         key: Any = model._meta.pk
-        self._returns_key = on_conflict is None and isinstance(key, AutoFieldMixin)
+        self._returns_key = on_conflict is None and isinstance(key, models.AutoField)
         self._expressions = expressions or {}
         self._on_conflict = on_conflict
         self._unique_fields = unique_fields
