@@ -15,7 +15,7 @@ from django.utils import timezone
 from . import outbox, worker
 from .conf import conf
 from .facts import facts_of
-from .models import ID_LENGTH, Message, Turn, TurnFact, TurnSpans
+from .models import ID_LENGTH, Message, Turn, TurnFact, TurnQuerySet, TurnSpans
 from .prepared import Insert, Param, Update
 from .prices import cost_usd
 from .recalls import recalled
@@ -105,21 +105,32 @@ def settle_turn(recorder: TurnRecorder) -> None:
         "error_message": stored(recorder.error_message),
     }
     with transaction.atomic():
-        rows = Turn.objects.filter(pk=turn.pk)
-        swept = rows.filter(status=Turn.Status.INTERRUPTED)
-        is_written = _settle_running.run(pk=turn.pk, **figures, **texts)
-        if not is_written and swept.with_text().update(**figures, **texts):
-            Message.objects.filter(turn=turn).delete()  # What the sweeper had recalled.
-            is_written = True
-        if is_written:
+        if _settle_running.run(pk=turn.pk, **figures, **texts) or _settle_swept(
+            turn, figures | texts
+        ):
             for name, value in {**figures, **texts}.items():
                 setattr(turn, name, value)
             _write_lines(turn, lines)
             _write_spans(turn, recorder)
         # Its owner may have deleted the conversation while the answer was being written.
-        elif not (rows.running() | swept).update(**figures):
+        elif not _unsettled(turn).update(**figures):
             logger.warning("Turn %s was gone before it could be settled.", recorder.trace_id)
     forget(recorder.trace_id)
+
+
+def _settle_swept(turn: Turn, values: dict[str, Any]) -> bool:
+    """Settle what a sweeper has taken for dead. Returns whether it had."""
+    swept = _unsettled(turn).exclude(status=Turn.Status.RUNNING)
+    is_written = bool(swept.with_text().update(**values))
+    if is_written:
+        Message.objects.filter(turn=turn).delete()  # What the sweeper had recalled.
+    return is_written
+
+
+def _unsettled(turn: Turn) -> TurnQuerySet:
+    return Turn.objects.filter(
+        pk=turn.pk, status__in=(Turn.Status.RUNNING, Turn.Status.INTERRUPTED)
+    )
 
 
 def forget(trace_id: str) -> None:
