@@ -18,7 +18,7 @@ from .collector import Collector
 from .conf import conf
 from .destinations import USER_AGENT, Outcome, Verdict, pseudonym
 from .encryption import UndecryptableError
-from .histories import MESSAGES_AT_MOST, histories
+from .histories import MESSAGES_AT_MOST, Said, histories, said
 from .http_client import Answer, Post, TransportError, is_address
 from .models import ClientEvent, Message, Turn
 from .outbox import ANOSYS, backoff_seconds
@@ -39,7 +39,7 @@ _ADDRESS_DOUBTED = frozenset({401, 403, 404, 410})
 # -- the payload ---------------------------------------------------------------------------------
 
 
-def turn_payload(turn: Turn, outgoing: Outgoing, history: Sequence[Message]) -> dict[str, object]:
+def turn_payload(turn: Turn, outgoing: Outgoing, history: Sequence[Said]) -> dict[str, object]:
     """The event that tells of a turn: one flat object, as Anosys' reference client sends it.
 
     ``history`` is what :func:`.histories.histories` found. Times are milliseconds since 1970, UTC.
@@ -74,7 +74,7 @@ def turn_payload(turn: Turn, outgoing: Outgoing, history: Sequence[Message]) -> 
     payload.update({name: number for name, number in numbers.items() if number is not None})
     own = [message for message in history[::-1] if message.turn_id == turn.pk]
     if len(own) == MESSAGES_AT_MOST:
-        own = list(Message.objects.filter(turn=turn).order_by("position"))
+        own = said(Message.objects.filter(turn=turn).order_by("position"))
     slot = FIRST_MESSAGE_SLOT
     for message in own:
         # The time as a string: the reference client groups by it.
@@ -102,7 +102,7 @@ def action_payload(event: ClientEvent) -> dict[str, object]:
     }
 
 
-def _told(message: Message, outgoing: Outgoing) -> dict[str, object]:
+def _told(message: Said, outgoing: Outgoing) -> dict[str, object]:
     """A message, in the order of its four flat slots."""
     return {
         "kind": message.kind,
@@ -133,7 +133,7 @@ class Anosys(Collector[dict[str, object]]):
         self._attempts = 0
         self._next_attempt_tick = 0.0
         self._complaint_tick: float | None = None
-        self._histories: dict[int, list[Message]] = {}
+        self._histories: dict[int, list[Said]] = {}
 
     @staticmethod
     def is_enabled() -> bool:

@@ -52,9 +52,13 @@ class Collector(Destination, Generic[EventT]):
         self._http = BoundedClient(seconds=seconds)
         self._failures = 0
         self._resume_tick = 0.0
+        self._is_proven = False
 
     def is_ready(self) -> bool:
         return time.monotonic() >= self._resume_tick
+
+    def is_proven(self) -> bool:
+        return self._is_proven
 
     def send(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         events = self.events(told(deliveries))
@@ -83,6 +87,8 @@ class Collector(Destination, Generic[EventT]):
         good = [each for each in posts if isinstance(each, Post)]
         judged = [self._judge(each) for each in self._http.post_all(good)] if good else []
         down = [each for each in judged if each.status is None or each.status in _DOWN]
+        if judged:
+            self._is_proven = all(each.verdict is Verdict.DELIVERED for each in judged)
         if down:
             self._pause(down)
         elif judged:

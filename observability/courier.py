@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from . import outbox
 from .destinations import Destination, Outcome, Verdict, registry
 from .models import Delivery
 
-BATCH = 50
-AT_ONCE = 8
+BATCH = 64
+AT_ONCE = 16
 """How many requests to one collector are on their way at a time."""
 LEASE_MARGIN_SECONDS = 15.0
 """Nothing is sent under a lease that has less left: a request and its settling must fit in."""
@@ -57,7 +57,10 @@ class Courier:
     def _deliver_batch(self, destination: str, client: Destination) -> int:
         last_tick = time.monotonic() + outbox.LEASE_SECONDS - LEASE_MARGIN_SECONDS
         tried = 0
-        for some in _in_parts(outbox.claim(BATCH, destination)):
+        left: Sequence[Delivery] = outbox.claim(BATCH, destination)
+        while left:
+            some = left[: AT_ONCE if client.is_proven() else 1]
+            left = left[len(some) :]
             self._token = some[0].lease_token
             if self._between is not None:
                 self._between()
@@ -96,14 +99,6 @@ class Courier:
         if self._token is not None:
             outbox.release(self._token)
             self._token = None
-
-
-def _in_parts(deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
-    """One, to see whether its collector is there; then as many at a time as are sent at once."""
-    if deliveries:
-        yield deliveries[:1]
-    for start in range(1, len(deliveries), AT_ONCE):
-        yield deliveries[start : start + AT_ONCE]
 
 
 def _undelivered(delivery: Delivery, outcome: Outcome) -> Delivery.State | None:

@@ -80,6 +80,10 @@ class Destination(ABC):
     def is_ready(self) -> bool:
         """Whether it makes sense to send now. Until then, deliveries wait uncounted."""
 
+    def is_proven(self) -> bool:
+        """Whether it took the last that it was sent. One that did not gets one event, to see."""
+        return False
+
     @abstractmethod
     def send(self, deliveries: Sequence[Delivery]) -> list[Outcome]:
         """Tell what these tell, at once, and what became of each. Never raises for what a network
