@@ -26,9 +26,5 @@ read_api = [
 urlpatterns = [
     *read_api,
     path("metrics", prometheus.metrics, name="observability-prometheus-metrics"),
-    path(
-        "observability/api/schema/",
-        views.Schema.as_view(patterns=read_api),
-        name="observability-schema",
-    ),
+    path("observability/api/schema/", views.schema, name="observability-schema"),
 ]

@@ -1,15 +1,23 @@
-"""The one endpoint of the API that is no view of this app, described for the schema."""
+"""The API described as OpenAPI 3: imported when that is asked for, and not before.
+
+With the one endpoint of the API that is no view of this app.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field
+from drf_spectacular.views import SpectacularAPIView
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.parsers import JSONParser
 from rest_framework.views import APIView
 
+from observability.urls import read_api
+
+from . import serializers, views
+from .permissions import MayViewTurns
 from .serializers import BatchSerializer, FiguresSerializer, RangeSerializer, RecordedSerializer
 
 EVENTS_PATH = "/observability/api/events/"
@@ -51,3 +59,36 @@ class Events(APIView):
 def document_events(endpoints: list[Any], **_: Any) -> list[Any]:
     """Add the endpoint to those that drf-spectacular found."""
     return [*endpoints, (EVENTS_PATH, EVENTS_PATH, "POST", Events.as_view())]
+
+
+class Schema(SpectacularAPIView):
+    """The API as OpenAPI 3."""
+
+    authentication_classes = views.authentication_classes()
+    permission_classes = (MayViewTurns,)
+    throttle_classes = (views.Throttle,)
+    custom_settings = {
+        "TITLE": "Traces of ChatKit on Django",
+        "DESCRIPTION": "Turns as they were recorded; times are UTC.",
+        "VERSION": "1",
+        "PREPROCESSING_HOOKS": ["observability.api.schema.document_events"],
+    }
+
+
+def describe() -> None:
+    """Say of views and serializers what can't be seen of them."""
+    views.ReadView.schema = AutoSchema()
+    views.TurnDetail.schema = TurnSchema()
+    views.Metrics.schema = MetricsSchema()
+    moment = {
+        "oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "format": "date-time"}]
+    }
+    extend_schema_field(moment)(serializers.MomentField)
+    turn = serializers.TurnDetailSerializer
+    extend_schema_field(serializers.MessageSerializer(many=True))(turn.get_messages)
+    extend_schema_field(serializers.FactSerializer(many=True))(turn.get_facts)
+    extend_schema_field(serializers.SpanSerializer(many=True))(turn.get_spans)
+
+
+describe()
+view = Schema.as_view(patterns=read_api)

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from observability.client_events import EVENTS_AT_MOST, Report
@@ -23,9 +22,6 @@ MS_AT_MOST = 253_402_300_799_999
 """The last millisecond that a datetime can hold."""
 
 
-@extend_schema_field(
-    {"oneOf": [{"type": "number", "minimum": 0}, {"type": "string", "format": "date-time"}]}
-)
 class MomentField(serializers.Field[datetime, Any, Any, Any]):
     """A moment: milliseconds since 1970 as a number, or ISO 8601 with a zone."""
 
@@ -191,17 +187,14 @@ class TurnDetailSerializer(TurnSerializer):
     class Meta(TurnSerializer.Meta):
         fields = (*TurnSerializer.Meta.fields, "messages", "spans", "client_events", "facts")
 
-    @extend_schema_field(MessageSerializer(many=True))
     def get_messages(self, turn: Turn) -> list[Any]:
         shown = self.context["may_view_content"]
         return list(MessageSerializer(turn.messages.all(), many=True).data) if shown else []
 
-    @extend_schema_field(FactSerializer(many=True))
     def get_facts(self, turn: Turn) -> list[Any]:
         shown = self.context["may_view_content"]
         return list(FactSerializer(turn.facts.all(), many=True).data) if shown else []
 
-    @extend_schema_field(SpanSerializer(many=True))
     def get_spans(self, turn: Turn) -> list[Any]:
         spans: list[dict[str, Any]] = turn.span_row.spans if hasattr(turn, "span_row") else []
         if self.context["may_view_content"]:

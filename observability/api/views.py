@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 
 from django.apps import apps
 from django.db.models import QuerySet
-from django.http import Http404
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django_filters.rest_framework import DjangoFilterBackend
-from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.views import SpectacularAPIView
 from rest_framework import generics
 from rest_framework.authentication import (
     BaseAuthentication,
@@ -34,7 +33,6 @@ from observability.trends import Range
 
 from .filters import TurnFilter
 from .permissions import MayViewTurns
-from .schema import MetricsSchema, TurnSchema
 from .serializers import (
     FiguresSerializer,
     RangeSerializer,
@@ -81,7 +79,6 @@ class ReadView(APIView):
     permission_classes = (MayViewTurns,)
     renderer_classes = (JSONRenderer,)
     throttle_classes = (Throttle,)
-    schema = AutoSchema()
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {"may_view_content": may_view_content(self.request.user)}
@@ -111,7 +108,6 @@ class TurnDetail(ReadView, generics.RetrieveAPIView[Turn]):
         "messages", "client_events", "facts"
     )
     serializer_class = TurnDetailSerializer
-    schema = TurnSchema()
 
     def get_object(self) -> Turn:
         wanted = self.kwargs["id"]
@@ -153,8 +149,6 @@ class SessionDetail(ConversationView):
 class Metrics(ReadView):
     """The figures of a range until now: from rollups, so it may be long."""
 
-    schema = MetricsSchema()
-
     def get(self, request: Request) -> Response:
         asked = RangeSerializer(data=request.query_params)
         asked.is_valid(raise_exception=True)
@@ -180,15 +174,9 @@ class Metrics(ReadView):
         return Response(told.data)
 
 
-class Schema(SpectacularAPIView):
+def schema(request: HttpRequest) -> HttpResponseBase:
     """The API as OpenAPI 3."""
+    # Late: what describes it takes a second to import and 20 MB, and is rarely asked for.
+    from .schema import view
 
-    authentication_classes = authentication_classes()
-    permission_classes = (MayViewTurns,)
-    throttle_classes = (Throttle,)
-    custom_settings = {
-        "TITLE": "Traces of ChatKit on Django",
-        "DESCRIPTION": "Turns as they were recorded; times are UTC.",
-        "VERSION": "1",
-        "PREPROCESSING_HOOKS": ["observability.api.schema.document_events"],
-    }
+    return view(request)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -20,6 +22,7 @@ from schemathesis.generation import GenerationMode
 
 from observability.api import views
 from tests.factories import make_client_event, make_operator, make_turn
+from tests.servers import ROOT
 
 PATH = "/observability/api/schema/"
 EXAMPLES = math.ceil(int(os.environ.get("FUZZ_EXAMPLES", "300")) / 6)
@@ -81,3 +84,12 @@ def test_no_request_of_any_shape_breaks_the_api(operator: Client, path: str) -> 
     statuses: Counter[int] = Counter()
     send()
     assert statuses.total() >= EXAMPLES
+
+
+def test_what_describes_the_api_is_imported_when_that_is_asked_for() -> None:
+    code = (
+        "import sys, django; django.setup(); from django.urls import reverse; "
+        "reverse('observability-schema'); sys.exit('drf_spectacular.openapi' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 0
