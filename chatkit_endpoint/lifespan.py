@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     )
 
 SETTLE_SECONDS = 5.0
+YOUNG_OBJECTS = 10_000
+"""How many are made from one search for garbage to the next; a turn makes thousands."""
 
 
 def with_lifespan(application: ASGI3Application) -> ASGI3Application:
@@ -61,9 +63,12 @@ def import_sdk() -> None:
 def spare_collector() -> None:
     """Take what is loaded now, and stays, out of what is searched for garbage: the SDK's types
     above all. Each search of them takes a hundred milliseconds, for which all streams stand still.
+
+    And search more rarely: next to nothing of what a turn makes is garbage of the kind meant.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 async def _shut_down() -> None:

@@ -33,8 +33,7 @@ HOST = "chat.example.com"
 ORIGIN = f"https://{HOST}"
 WORDS = tuple(f"word {number} " for number in range(8))
 SECONDS_PER_WORD = 0.3
-WRONG_PASSWORDS = 10
-"""What one address may guess in a minute, as sign_in.py says."""
+TURNS_PER_ADDRESS = 4
 
 _MAIN = """
 daemon off;
@@ -92,6 +91,7 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 DJANGO_DEBUG="0",
                 DJANGO_ALLOWED_HOSTS=f"{HOST},127.0.0.1",
                 CHATKIT_TRUSTED_PROXIES="1",
+                CHATKIT_ADDRESS_RATE_LIMIT=f"{TURNS_PER_ADDRESS}/d",
                 OPENAI_API_KEY="a key of the stand-in",
                 OPENAI_BASE_URL=openai.base_url,
             )
@@ -160,23 +160,19 @@ def test_cookies_are_for_tls_alone_and_a_foreign_page_cannot_sign_in(site: Site)
 
 
 def test_limits_know_visitors_by_the_address_that_nginx_saw(site: Site) -> None:
-    def guess(visitor: Visitor, number: int, **headers: str) -> int:
-        # A name of its own each time: what is counted is the address.
-        form = {"username": f"nobody-{number}", "password": "a wrong one"}
-        form["csrfmiddlewaretoken"] = visitor.http.cookies["csrftoken"]
-        return visitor.http.post("/accounts/login/", data=form, headers=headers).status_code
+    def ask(visitor: Visitor, **headers: str) -> int:
+        return visitor.post("threads.create", {"input": message("Hello")}, **headers).status_code
 
-    with Visitor(site, "127.0.0.3") as guesser, Visitor(site, "127.0.0.4") as other:
-        for visitor in (guesser, other):
-            visitor.http.get("/accounts/login/").raise_for_status()
-        # Addresses of the guesser's own invention.
-        guesses = [
-            guess(guesser, number, **{"X-Forwarded-For": f"192.0.2.{number}"})
-            for number in range(WRONG_PASSWORDS + 5)
+    with Visitor(site, "127.0.0.3") as greedy, Visitor(site, "127.0.0.4") as other:
+        greedy.sign_in("alice")
+        other.sign_in("bob")
+        # With addresses of the visitor's own invention.
+        asked = [
+            ask(greedy, X_Forwarded_For=f"192.0.2.{number}")
+            for number in range(TURNS_PER_ADDRESS + 1)
         ]
-        assert guesses[:WRONG_PASSWORDS] == [200] * WRONG_PASSWORDS
-        assert 429 in guesses[WRONG_PASSWORDS:]
-        assert guess(other, 99) == 200
+        assert asked == [200] * TURNS_PER_ADDRESS + [429]
+        assert ask(other) == 200
 
 
 # -- what is refused -------------------------------------------------------------------------------
