@@ -35,7 +35,7 @@ from django.db.models.functions import Greatest, Now
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
 
-from observability.database import run_in_database
+from observability.database import forgettable_transaction, run_in_database
 from observability.prepared import Delete, Insert, Param, Select, Update
 
 from .conf import conf
@@ -141,7 +141,7 @@ def allowances_of(
 def take(allowances: Iterable[Allowance]) -> None:
     """Take one token from each bucket, or from none and raise Refused. Synchronous."""
     is_new = False
-    with transaction.atomic():
+    with forgettable_transaction():
         for key, rate in allowances:
             is_new |= _take(key, rate)
     if is_new:
@@ -235,7 +235,7 @@ def _take_seat(context: RequestContext) -> int:
     """The primary key of the seat."""
     for seat in _free_seats(context):
         try:
-            with transaction.atomic():
+            with forgettable_transaction():
                 stream = OpenStream(tenant=context.tenant, owner_key=context.owner_key, seat=seat)
                 _take_seats.run([stream], lease=timedelta(seconds=SEAT_SECONDS))
         except IntegrityError:
@@ -261,7 +261,8 @@ def _free_seats(context: RequestContext) -> set[int]:
 def _leave_seat(pk: int) -> None:
     _seats.discard(pk)
     # With those of processes that died.
-    _leave_seats.run(pk=pk)
+    with forgettable_transaction():
+        _leave_seats.run(pk=pk)
 
 
 def renew_seats() -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-from django.db import connections
+from django.db import connection, connections, transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,10 +44,22 @@ def tidy_connections() -> None:
     """``close_old_connections`` for threads that live as long as their process: one to an SQLite
     file is kept unless it is broken, since to open it takes longer than a unit of work.
     """
-    for connection in connections.all(initialized_only=True):
-        if connection.vendor == "sqlite":
-            connection.close_at = None
-        connection.close_if_unusable_or_obsolete()
+    for each in connections.all(initialized_only=True):
+        if each.vendor == "sqlite":
+            each.close_at = None
+        each.close_if_unusable_or_obsolete()
+
+
+@contextmanager
+def forgettable_transaction() -> Iterator[None]:
+    """A transaction that PostgreSQL need not have on its disk when it is committed: for what may
+    be forgotten where its server, not ours, dies within a second.
+    """
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL synchronous_commit TO off")
+        yield
 
 
 def storable(text: str) -> str:
