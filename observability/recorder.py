@@ -110,14 +110,9 @@ class Line(NamedTuple):
     created_at: datetime
 
 
-class _Note(NamedTuple):
-    """One event's effect on one part of one item."""
-
-    event: int
-    effect: Literal["append", "replace", "remove"]
-    item_id: str
-    part: int
-    text: str
+# A plain tuple: a named one takes as long to make as all else that is done for a delta.
+_Note = tuple[int, Literal["append", "replace", "remove"], str, int, str]
+"""One event's effect on one part of one item: event, effect, item id, part, text."""
 
 
 @dataclass(slots=True)
@@ -252,14 +247,14 @@ class TurnRecorder:
             last_event = self._events_sent
         for item in self._items.values():
             item.parts.clear()
-        for note in self._notes:
-            if note.event > last_event:
+        for event, effect, item_id, part, text in self._notes:
+            if event > last_event:
                 break
-            parts = self._items[note.item_id].parts
-            if note.effect == "append":
-                parts[note.part] = parts.get(note.part, "") + note.text
-            elif note.effect == "replace":
-                parts[note.part] = note.text
+            parts = self._items[item_id].parts
+            if effect == "append":
+                parts[part] = parts.get(part, "") + text
+            elif effect == "replace":
+                parts[part] = text
             else:
                 parts.clear()
         return [
@@ -299,7 +294,7 @@ class TurnRecorder:
     ) -> None:
         item_id = self._aliases.get(item_id, item_id)
         if item_id in self._items:
-            self._notes.append(_Note(self.events_seen, effect, item_id, part, text))
+            self._notes.append((self.events_seen, effect, item_id, part, text))
 
     def _replace(self, item_id: str, part: int, text: str) -> None:
         # A thought comes whole, again and again, each time a little longer: note what is new.
@@ -314,8 +309,13 @@ class TurnRecorder:
     def _observe_update(self, event: ThreadItemUpdatedEvent) -> None:
         update = event.update
         if isinstance(update, AssistantMessageContentPartTextDelta):
-            self._start(event.item_id, Message.Kind.RESPONSE)
-            self._note("append", event.item_id, update.content_index, update.delta)
+            # Inline: hundreds of these come where one of any other kind does.
+            item_id = self._aliases.get(event.item_id, event.item_id)
+            if item_id not in self._items:
+                self._start(item_id, Message.Kind.RESPONSE)
+            self._notes.append(
+                (self.events_seen, "append", item_id, update.content_index, update.delta)
+            )
             if self.ttft_ms is None:
                 self._mark_text(update.delta)
         elif isinstance(update, AssistantMessageContentPartAdded | AssistantMessageContentPartDone):

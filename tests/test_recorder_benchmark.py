@@ -1,0 +1,53 @@
+"""The recorder's benchmark runs, at its smallest: what it measures is for a quiet machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from tests.servers import ROOT
+
+pytestmark = pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="It brings databases of its own"
+)
+
+
+@pytest.mark.timeout(300)
+def test_what_recording_costs_is_told_by_event_turn_and_transaction(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    options = ["--database", "sqlite", "--runs", "1", "--turns", "3", "--repeats", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.recorder", *options, "--json", str(path)],
+        check=True,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        text=True,
+    )
+    figures = json.loads(path.read_text(encoding="utf-8"))["sqlite"]
+
+    (run,) = figures["events"]
+    assert run.keys() == {"deltas", "agent"}
+    for costs in run.values():
+        assert costs.keys() == {"sdk", "observe", "wrapped", "whole"}
+        assert min(costs["sdk"], costs["observe"]) > 0
+
+    (turn,) = figures["turns"]
+    assert min(turn["ours"], turn["plain"]) > 0
+    assert turn["database"] == turn["plain_database"] == 0
+
+    counts = figures["transactions"]
+    # A thread, its title, and three items.
+    assert counts["store"] == 5
+    assert 0 < counts["recorder"] <= counts["beyond"]
+    beyond = [what for what in counts["writes"] if what.startswith("beyond: ")]
+    assert any("observability_turn" in what for what in beyond)
+    assert not any("chatkit_endpoint_threaditem" in what for what in beyond)
+    assert counts["worker"] > 0
+
+    assert "| sqlite | deltas | " in done.stdout
+    assert "ms of one core (≤ 3)" in done.stdout
