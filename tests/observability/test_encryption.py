@@ -391,6 +391,13 @@ class TestWhatNoKeyOpens:
         assert "no key opens this" in page
         assert self.new.marks[place] in page
 
+    @pytest.mark.parametrize("path", [TURNS, THREADS])
+    def test_its_page_says_so_and_leads_back_to_the_list(self, operator: Client, path: str) -> None:
+        row = self.old.turn if path == TURNS else self.old.thread
+        answer = operator.get(f"{path}{row.pk}/change/", follow=True)
+        assert answer.redirect_chain == [(path, 302)]
+        assert "none of the site’s keys opens it" in answer.content.decode()
+
     def test_its_owner_sees_that_there_is_a_thread(self, client: Client) -> None:
         alice = User.objects.get(username="alice")
         client.force_login(alice)
