@@ -38,12 +38,6 @@ def build_agent() -> Agent[AgentContext[RequestContext]]:
     )
 
 
-def warm_up() -> None:
-    """Have the OpenAI client build its types now: in a call that would hold up every stream."""
-    if conf().openai_api_key:
-        _ = openai_client().responses
-
-
 def build_model() -> Model:
     settings = conf()
     if not settings.openai_api_key:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import TYPE_CHECKING, Any
 
 from observability import worker
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     )
 
 SETTLE_SECONDS = 5.0
-YOUNG_OBJECTS = 10_000
-"""How many are made from one search for garbage to the next; a turn makes thousands."""
 
 
 def with_lifespan(application: ASGI3Application) -> ASGI3Application:
@@ -42,8 +39,7 @@ async def _lifespan(receive: ASGIReceiveCallable, send: Any) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             worker.start()
-            await asyncio.to_thread(import_sdk)
-            spare_collector()
+            await asyncio.to_thread(_warm_up)
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             await _shut_down()
@@ -51,24 +47,11 @@ async def _lifespan(receive: ASGIReceiveCallable, send: Any) -> None:
             return
 
 
-def import_sdk() -> None:
-    """More than two seconds of work, which the first visitor need not wait for."""
-    from .assistant import warm_up
-    from .server import get_server
+def _warm_up() -> None:
+    # Late: it takes two seconds to import, which commands need not wait for.
+    from .warm_up import warm_up
 
-    get_server()
     warm_up()
-
-
-def spare_collector() -> None:
-    """Take what is loaded now, and stays, out of what is searched for garbage: the SDK's types
-    above all. Each search of them takes a hundred milliseconds, for which all streams stand still.
-
-    And search more rarely: next to nothing of what a turn makes is garbage of the kind meant.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
 
 
 async def _shut_down() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from chatkit.store import NotFoundError, Store, StoreItemType, default_generate_id
@@ -48,6 +49,17 @@ _attachment_adapter: TypeAdapter[ChatKitAttachment] = TypeAdapter(ChatKitAttachm
 _KEY = Param("key", models.CharField())
 _PK = Param("pk", models.BigAutoField())
 _NOW = Param("now", models.DateTimeField())
+_CURSOR = Param("cursor", models.BigAutoField())
+_threads = Thread.objects.owned_by(OWNER)
+_items = ThreadItemRow.objects.filter(thread=_PK)
+_item_payload = Select(
+    ThreadItemRow.objects.owned_by(OWNER)
+    .filter(thread__key=Param("thread_key", models.CharField()), key=_KEY)
+    .values_list("payload")
+)
+_attachment_payload = Select(
+    Attachment.objects.owned_by(OWNER).filter(key=_KEY).values_list("payload")
+)
 _thread_pk = Select(Thread.objects.owned_by(OWNER).filter(key=_KEY).values_list("pk"))
 _thread_payload = Select(Thread.objects.owned_by(OWNER).filter(key=_KEY).values_list("payload"))
 _locked_thread_payload = Select(
@@ -70,7 +82,6 @@ _put_item = Insert(
     update_fields=("type", "payload"),
 )
 
-RowT = TypeVar("RowT", bound=models.Model)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -206,12 +217,11 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
 def _load_threads(
     limit: int, after: str | None, order: str, context: RequestContext
 ) -> Page[ThreadMetadata]:
-    rows = Thread.objects.owned_by(context)
-    page, has_more = _page(rows, limit, after, order)
+    page, has_more = _page(_threads, limit, after, order, owner_of(context))
     return Page(
-        data=[ThreadMetadata.model_validate_json(row.payload) for row in page],
+        data=[ThreadMetadata.model_validate_json(payload) for _, payload in page],
         has_more=has_more,
-        after=page[-1].key if has_more else None,
+        after=page[-1][0] if has_more else None,
     )
 
 
@@ -225,12 +235,17 @@ def _delete_thread(thread_id: str, context: RequestContext) -> None:
 def _load_items(
     thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
 ) -> Page[ThreadItem]:
-    rows = ThreadItemRow.objects.owned_by(context).filter(thread__key=storable(thread_id))
-    page, has_more = _page(rows, limit, after, order)
+    # Not a join: for one page PostgreSQL would read the whole thread and sort it.
+    thread = _thread_pk.first(key=storable(thread_id), **owner_of(context))
+    if thread is None:
+        if after is not None:
+            raise NotFoundError(f"Cursor {after} not found")
+        return Page(data=[])
+    page, has_more = _page(_items, limit, after, order, {"pk": thread[0]})
     return Page(
-        data=[item_of(row) for row in page],
+        data=[_item_adapter.validate_json(payload) for _, payload in page],
         has_more=has_more,
-        after=page[-1].key if has_more else None,
+        after=page[-1][0] if has_more else None,
     )
 
 
@@ -276,10 +291,12 @@ def item_of(row: ThreadItemRow) -> ThreadItem:
 
 
 def _load_item(thread_id: str, item_id: str, context: RequestContext) -> ThreadItem:
-    row = _item_rows(thread_id, item_id, context).first()
-    if row is None:
+    found = _item_payload.first(
+        thread_key=storable(thread_id), key=storable(item_id), **owner_of(context)
+    )
+    if found is None:
         raise NotFoundError(f"Item {item_id} not found in thread {thread_id}")
-    return item_of(row)
+    return _item_adapter.validate_json(found[0])
 
 
 def _delete_item(thread_id: str, item_id: str, context: RequestContext) -> None:
@@ -309,10 +326,10 @@ def _save_attachment(attachment: ChatKitAttachment, context: RequestContext) -> 
 
 
 def _load_attachment(attachment_id: str, context: RequestContext) -> ChatKitAttachment:
-    row = Attachment.objects.owned_by(context).filter(key=storable(attachment_id)).first()
-    if row is None:
+    found = _attachment_payload.first(key=storable(attachment_id), **owner_of(context))
+    if found is None:
         raise NotFoundError(f"Attachment {attachment_id} not found")
-    return _attachment_adapter.validate_json(row.payload)
+    return _attachment_adapter.validate_json(found[0])
 
 
 def _delete_attachment(attachment_id: str, context: RequestContext) -> None:
@@ -338,21 +355,37 @@ def _item_rows(
 
 
 def _page(
-    rows: models.QuerySet[RowT], limit: int, after: str | None, order: str
-) -> tuple[Sequence[RowT], bool]:
-    """At most ``limit`` (clamped) rows behind the cursor, and whether more follow.
+    rows: models.QuerySet[Any], limit: int, after: str | None, order: str, told: dict[str, Any]
+) -> tuple[Sequence[tuple[Any, ...]], bool]:
+    """Keys and payloads of at most ``limit`` (clamped) rows behind the cursor, and whether more
+    follow. ``told`` is what ``rows`` are worded over.
 
     Raises NotFoundError for a cursor that is not there: an empty page would look like the end.
     """
     limit = max(1, min(limit, MAX_PAGE_SIZE))
-    rows = rows.order_by("pk" if order == "asc" else "-pk")
     if after is not None:
-        cursor = rows.filter(key=storable(after)).values_list("pk", flat=True).first()
+        cursor = _cursor(rows).first(key=storable(after), **told)
         if cursor is None:
             raise NotFoundError(f"Cursor {after} not found")
-        rows = rows.filter(pk__gt=cursor) if order == "asc" else rows.filter(pk__lt=cursor)
-    page = list(rows[: limit + 1])
+        told = {**told, "cursor": cursor[0]}
+    wanted = _slice(rows, limit + 1, is_ascending=order == "asc", is_behind=after is not None)
+    page = wanted.rows(**told)
     return page[:limit], len(page) > limit
+
+
+@cache
+def _cursor(rows: models.QuerySet[Any]) -> Select:
+    return Select(rows.filter(key=_KEY).values_list("pk"))
+
+
+@cache
+def _slice(
+    rows: models.QuerySet[Any], limit: int, *, is_ascending: bool, is_behind: bool
+) -> Select:
+    if is_behind:
+        rows = rows.filter(pk__gt=_CURSOR) if is_ascending else rows.filter(pk__lt=_CURSOR)
+    rows = rows.order_by("pk" if is_ascending else "-pk")
+    return Select(rows.values_list("key", "payload")[:limit])
 
 
 def _user_id(context: RequestContext) -> int | str | None:

@@ -14,6 +14,7 @@ Ends with status 1 if a mutation survived, or if one no longer fits the code.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,17 +66,20 @@ def _condition(queryset: str, before: str, after: str) -> Mutation:
     return Mutation(f"{queryset}.owned_by: {column}", MODELS, f"class {queryset}(", before, after)
 
 
+def _prepared(name: str, statement: str, after: str = "") -> Mutation:
+    return Mutation(name, STORE, f"{statement} = ", ".owned_by(OWNER)", after)
+
+
 _OWN_THREAD = "_thread_row(thread_id, context)"
 _OWN_ITEM = "_item_rows(thread_id, item_id, context)"
 _OWNED = ".owned_by(context)"
 MUTATIONS = [
-    _store("load_thread", "_load_thread", _OWN_THREAD, ANY_THREAD),
-    _store("save_thread", "_save_thread", _OWNED, ""),
-    _store("load_threads", "_load_threads", _OWNED, ".all()"),
+    _prepared("load_thread", "_thread_payload"),
+    _prepared("save_thread", "_locked_thread_payload"),
+    _prepared("load_threads", "_threads", ".all()"),
     _store("delete_thread", "_delete_thread", _OWN_THREAD, ANY_THREAD),
-    _store("load_thread_items", "_load_items", _OWNED, ""),
-    _store("add_thread_item, save_item", "_save_item", _OWN_THREAD, ANY_THREAD),
-    _store("load_item", "_load_item", _OWN_ITEM, ANY_ITEM),
+    _prepared("load_thread_items, add_thread_item, save_item", "_thread_pk"),
+    _prepared("load_item", "_item_payload"),
     _store("delete_thread_item", "_delete_item", _OWN_ITEM, ANY_ITEM),
     _store("save_attachment", "_save_attachment", _OWNED, ""),
     _store(
@@ -84,7 +88,7 @@ MUTATIONS = [
         "_thread_row(attachment.thread_id, context)",
         "_any_thread_row(attachment.thread_id)",
     ),
-    _store("load_attachment", "_load_attachment", _OWNED, ""),
+    _prepared("load_attachment", "_attachment_payload"),
     _store("delete_attachment", "_delete_attachment", _OWNED, ""),
     Mutation("a file's bytes", ATTACHMENTS, "def _row(", _OWNED, ""),
     _condition("ThreadQuerySet", "tenant=context.tenant, ", ""),
@@ -129,13 +133,14 @@ def _try(tree: Path, mutation: Mutation) -> str:
 def _mutated(code: str, mutation: Mutation) -> str:
     """Raises ValueError where the code has changed so that the mutation does not fit any more."""
     head, found, tail = code.partition(mutation.function)
-    # A function of the module or a class ends where the next one begins.
-    body, end, rest = tail.partition("\n\n\n")
+    # A function, a class or a statement of the module ends where the next one begins.
+    end = re.search(r"\n(?=\n\n|_)", tail)
+    body, rest = (tail[: end.start()], tail[end.start() :]) if end else (tail, "")
     if not found or body.count(mutation.before) != 1:
         raise ValueError(f"{mutation.name} no longer fits {mutation.path}.")
     changed = body.replace(mutation.before, mutation.after)
     helper = HELPER if mutation.path == STORE else ""
-    return head + found + changed + end + rest + helper
+    return head + found + changed + rest + helper
 
 
 def _first_failure(tree: Path) -> str:

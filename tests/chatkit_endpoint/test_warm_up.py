@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatkit_endpoint.lifespan import spare_collector
+from chatkit_endpoint.warm_up import spare_collector
 
 
 @pytest.fixture(autouse=True)
