@@ -95,7 +95,7 @@ def murderer(nursery: Nursery, receiver: Receiver, chance: random.Random) -> Ite
         murderer.stop()
 
 
-@pytest.mark.parametrize("seed", range(times(5, 1)))
+@pytest.mark.parametrize("seed", range(times(20, 2)))
 def test_workers_that_are_killed_at_random_lose_nothing(
     nursery: Nursery, receiver: Receiver, seed: int
 ) -> None:
