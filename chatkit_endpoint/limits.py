@@ -75,8 +75,10 @@ _take_token = Update(
     full_at=Greatest("full_at", Now()) + Param("interval", DurationField()),
 )
 _seats_taken = Select(OpenStream.objects.owned_by(OWNER).values_list("seat"))
-_take_seats = Insert(
-    OpenStream, expressions={"lease_expires_at": Now() + Param("lease", DurationField())}
+_add_seats = Insert(
+    OpenStream,
+    expressions={"lease_expires_at": Now() + Param("lease", DurationField())},
+    gives_keys=True,
 )
 _leave_seats = Delete(
     OpenStream.objects.filter(Q(pk=Param("pk", BigAutoField())) | Q(lease_expires_at__lt=Now()))
@@ -237,7 +239,7 @@ def _take_seat(context: RequestContext) -> int:
         try:
             with forgettable_transaction():
                 stream = OpenStream(tenant=context.tenant, owner_key=context.owner_key, seat=seat)
-                _take_seats.run([stream], lease=timedelta(seconds=SEAT_SECONDS))
+                _add_seats.run([stream], lease=timedelta(seconds=SEAT_SECONDS))
         except IntegrityError:
             continue  # Somebody was faster.
         _seats.add(stream.pk)

@@ -1,7 +1,8 @@
 """ChatKit's ``Store`` over Django's models.
 
-Every method is one unit of work on a database thread, and every query goes through ``owned_by``:
-what belongs to somebody else is answered exactly like what does not exist.
+Every method is one unit of work on a database thread, and every way in goes through
+``owned_by``, what follows by the key that it found: what belongs to somebody else is answered
+exactly like what does not exist.
 """
 
 from __future__ import annotations

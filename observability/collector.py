@@ -39,8 +39,8 @@ _OF_ONE_EVENT = (
 
 
 class Collector(Destination, Generic[EventT]):
-    """Posts, and judges the answers. A collector that is down costs one attempt for each pause,
-    and not a time-out for each delivery.
+    """Posts, and judges the answers. A collector that goes down costs what is on its way to it, and
+    then one attempt for each pause, not a time-out for each delivery.
     """
 
     retried: frozenset[int]
@@ -88,7 +88,8 @@ class Collector(Destination, Generic[EventT]):
         judged = [self._judge(each) for each in self._http.post_all(good)] if good else []
         down = [each for each in judged if each.status is None or each.status in _DOWN]
         if judged:
-            self._is_proven = all(each.verdict is Verdict.DELIVERED for each in judged)
+            is_taken = any(each.verdict is Verdict.DELIVERED for each in judged)
+            self._is_proven = is_taken and not down
         if down:
             self._pause(down)
         elif judged:

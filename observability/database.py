@@ -55,8 +55,9 @@ def forgettable_transaction() -> Iterator[None]:
     """A transaction that PostgreSQL need not have on its disk when it is committed: for what may
     be forgotten where its server, not ours, dies within a second.
     """
+    is_whole = not connection.in_atomic_block  # Else it would be the caller's commit, too.
     with transaction.atomic():
-        if connection.vendor == "postgresql":
+        if is_whole and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL synchronous_commit TO off")
         yield

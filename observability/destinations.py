@@ -81,8 +81,8 @@ class Destination(ABC):
         """Whether it makes sense to send now. Until then, deliveries wait uncounted."""
 
     def is_proven(self) -> bool:
-        """Whether it took the last that it was sent. One that did not gets one event, to see."""
-        return False
+        """Whether it is there, as far as is known. One that is not gets one event, to see."""
+        return True
 
     @abstractmethod
     def send(self, deliveries: Sequence[Delivery]) -> list[Outcome]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from django.db.models.sql.compiler import SQLCompiler
 
 
+ROWS_AT_ONCE = 16
+
+
 class Param(Expression):
     """A value that is told each time, and made ready for the database as this field does it."""
 
@@ -39,34 +42,40 @@ class _Worded(NamedTuple):
     converters: Sequence[tuple[int, Sequence[Callable[..., Any]], Any]] = ()
     """Of a select: what makes Python's values of the database's, by column."""
 
+    def check(self, told: dict[str, Any]) -> None:
+        """Raises TypeError for what is not asked for: an owner, above all, would be overlooked."""
+        if told.keys() != {each.name for each in self.parameters if isinstance(each, Param)}:
+            raise TypeError(f"This is not what the statement asks for: {', '.join(told)}.")
+
 
 class _Statement(ABC):
-    """Worded once for each database."""
+    """Worded once for each database and, where they differ by it, number of rows."""
 
     def __init__(self, model: type[models.Model]) -> None:
         self._model = model
-        self._worded: dict[str, _Worded] = {}
+        self._worded: dict[tuple[str, int], _Worded] = {}
 
     @abstractmethod
-    def _word(self, connection: BaseDatabaseWrapper) -> _Worded: ...
+    def _word(self, connection: BaseDatabaseWrapper, rows: int) -> _Worded: ...
 
-    def _on(self, alias: str) -> tuple[BaseDatabaseWrapper, _Worded]:
+    def _on(self, alias: str, rows: int = 0) -> tuple[BaseDatabaseWrapper, _Worded]:
         connection: BaseDatabaseWrapper = connections[alias]
-        worded = self._worded.get(alias)
+        worded = self._worded.get((alias, rows))
         if worded is None:
-            worded = self._worded[alias] = self._word(connection)
+            worded = self._worded[alias, rows] = self._word(connection, rows)
         return connection, worded
 
 
 class Select(_Statement):
-    """A queryset of ``values_list``."""
+    """A queryset of ``values_list``. One that locks is for transactions: nothing checks that."""
 
     def __init__(self, queryset: models.QuerySet[Any, Any]) -> None:
         super().__init__(queryset.model)
         self._queryset = queryset
 
     def rows(self, **told: Any) -> list[tuple[Any, ...]]:
-        connection, worded = self._on(router.db_for_read(self._model))
+        connection, worded = self._on(self._queryset.db)
+        worded.check(told)
         with connection.cursor() as cursor:
             cursor.execute(worded.sql, _values(worded, told, connection))
             rows = cursor.fetchall()
@@ -76,8 +85,9 @@ class Select(_Statement):
         """The first row, of a queryset that ends there."""
         return next(iter(self.rows(**told)), None)
 
-    def _word(self, connection: BaseDatabaseWrapper) -> _Worded:
-        compiler: Any = self._queryset.query.get_compiler(connection=connection)
+    def _word(self, connection: BaseDatabaseWrapper, rows: int) -> _Worded:
+        # A copy: a compiler changes its query, which another thread may be wording too.
+        compiler: Any = self._queryset.query.clone().get_compiler(connection=connection)
         sql, parameters = compiler.as_sql()
         columns = [column for column, _, _ in compiler.select]
         converters = compiler.get_converters(columns)
@@ -90,6 +100,7 @@ class _Change(_Statement):
     def run(self, **told: Any) -> int:
         """Returns how many rows there were."""
         connection, worded = self._on(router.db_for_write(self._model))
+        worded.check(told)
         with _writing(connection) as cursor:
             cursor.execute(worded.sql, _values(worded, told, connection))
             count: int = cursor.rowcount
@@ -97,7 +108,7 @@ class _Change(_Statement):
 
 
 class Update(_Change):
-    """A queryset's ``update`` with these values, plain ones and expressions."""
+    """A queryset's ``update`` with these values: expressions, and plain ones that never change."""
 
     def __init__(self, queryset: models.QuerySet[Any, Any], **values: Any) -> None:
         super().__init__(queryset.model)
@@ -105,8 +116,8 @@ class Update(_Change):
         query.add_update_values(values)
         self._query = query
 
-    def _word(self, connection: BaseDatabaseWrapper) -> _Worded:
-        return _Worded(*self._query.get_compiler(connection=connection).as_sql())
+    def _word(self, connection: BaseDatabaseWrapper, rows: int) -> _Worded:
+        return _Worded(*self._query.clone().get_compiler(connection=connection).as_sql())
 
 
 class Delete(_Change):
@@ -116,13 +127,14 @@ class Delete(_Change):
         super().__init__(queryset.model)
         self._query = queryset.query.chain(DeleteQuery)
 
-    def _word(self, connection: BaseDatabaseWrapper) -> _Worded:
-        return _Worded(*self._query.get_compiler(connection=connection).as_sql())
+    def _word(self, connection: BaseDatabaseWrapper, rows: int) -> _Worded:
+        return _Worded(*self._query.clone().get_compiler(connection=connection).as_sql())
 
 
 class Insert(_Statement):
     """Adds rows, like ``bulk_create``: no signals. Columns in ``without`` get their default of the
-    database; ``expressions`` say what those columns get, whatever an object has there.
+    database; ``expressions`` say what those columns get, whatever an object has there. With
+    ``gives_keys`` objects are added one by one, and know their keys then.
 
     ``on_conflict`` may ignore a row that is there already or, with ``update_fields``, overwrite
     these of the one that has the same ``unique_fields``.
@@ -134,6 +146,7 @@ class Insert(_Statement):
         *,
         without: Sequence[str] = (),
         expressions: dict[str, Any] | None = None,
+        gives_keys: bool = False,
         on_conflict: OnConflict | None = None,
         unique_fields: Sequence[str] = (),
         update_fields: Sequence[str] = (),
@@ -144,29 +157,48 @@ class Insert(_Statement):
             for field in model._meta.concrete_fields
             if not isinstance(field, models.AutoField) and field.name not in without
         ]
-        key: Any = model._meta.pk
-        self._returns_key = on_conflict is None and isinstance(key, models.AutoField)
+        self._gives_keys = gives_keys
         self._expressions = expressions or {}
         self._on_conflict = on_conflict
         self._unique_fields = unique_fields
         self._update_fields = update_fields
 
     def run(self, objects: Iterable[models.Model], **told: Any) -> None:
-        """Give the objects their keys, too, as ``create`` does. ``told`` are the values of the
-        expressions' own parameters.
+        """In one statement if there are no more than ROWS_AT_ONCE; else in several, and for a
+        transaction. ``told`` are the values of the expressions' own parameters.
         """
-        connection, worded = self._on(router.db_for_write(self._model))
-        with _writing(connection) as cursor:
-            for each in objects:
-                values = {field.attname: field.pre_save(each, add=True) for field in self._fields}
-                cursor.execute(worded.sql, _values(worded, values | told, connection))
-                if self._returns_key:
-                    each.pk = cursor.fetchone()[0]
+        rows = list(objects)
+        at_once = 1 if self._gives_keys else ROWS_AT_ONCE
+        for start in range(0, len(rows), at_once):
+            self._add(rows[start : start + at_once], told)
 
-    def _word(self, connection: BaseDatabaseWrapper) -> _Worded:
-        row = self._model(**{field.attname: Param(field.attname, field) for field in self._fields})
-        for name, expression in self._expressions.items():
-            setattr(row, name, expression)
+    def _add(self, rows: Sequence[models.Model], told: dict[str, Any]) -> None:
+        connection, worded = self._on(router.db_for_write(self._model), len(rows))
+        values = {
+            _column(field, number): field.pre_save(row, add=True)
+            for number, row in enumerate(rows)
+            for field in self._fields
+        }
+        with _writing(connection) as cursor:
+            cursor.execute(worded.sql, _values(worded, values | told, connection))
+            if self._gives_keys:
+                rows[0].pk = self._new_key(connection, cursor)
+
+    def _new_key(self, connection: BaseDatabaseWrapper, cursor: Any) -> Any:
+        if connection.features.can_return_columns_from_insert:
+            return cursor.fetchone()[0]
+        # SQLite before 3.35.
+        key: Any = self._model._meta.pk
+        return connection.ops.last_insert_id(cursor, self._model._meta.db_table, key.column)
+
+    def _word(self, connection: BaseDatabaseWrapper, rows: int) -> _Worded:
+        objects = [
+            self._model(
+                **{field.attname: Param(_column(field, each), field) for field in self._fields}
+                | self._expressions
+            )
+            for each in range(rows)
+        ]
         columns = self._model._meta.get_field
         query = InsertQuery(
             self._model,
@@ -174,12 +206,16 @@ class Insert(_Statement):
             unique_fields=[columns(name) for name in self._unique_fields],
             update_fields=[columns(name) for name in self._update_fields],
         )
-        query.insert_values(self._fields, [row], raw=True)
+        query.insert_values(self._fields, objects, raw=True)
         compiler: Any = query.get_compiler(connection=connection)
-        if self._returns_key:
+        if self._gives_keys:
             compiler.returning_fields = [self._model._meta.pk]
         ((sql, parameters),) = compiler.as_sql()
         return _Worded(sql, parameters)
+
+
+def _column(field: models.Field[Any, Any], number: int) -> str:
+    return f"{field.attname} {number}"
 
 
 @contextmanager

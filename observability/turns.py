@@ -39,7 +39,9 @@ _settle_running = Update(
     Turn.objects.filter(pk=Param("pk", BigAutoField())).running().with_text(),
     **{name: Param(name, Turn._meta.get_field(name)) for name in _SETTLED},
 )
-_open_turn = Insert(Turn, expressions={"lease_expires_at": Now() + Param("lease", DurationField())})
+_open_turn = Insert(
+    Turn, expressions={"lease_expires_at": Now() + Param("lease", DurationField())}, gives_keys=True
+)
 _add_messages = Insert(Message)
 _add_spans = Insert(TurnSpans)
 

@@ -106,7 +106,7 @@ class Worker:
                     self._poll_seconds = POLL_SECONDS
                     continue
                 if not was_woken:
-                    # Only one that is idle lets go of its connection: the next has its price.
+                    # Only one that is idle: to open the next has its price.
                     connections.close_all()
                 was_woken = self._sleep()
             for chore in _chores:

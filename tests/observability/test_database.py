@@ -23,6 +23,8 @@ def test_only_what_may_be_forgotten_does_not_wait_for_the_disk() -> None:
     with forgettable_transaction():
         assert waits() == "off"
     with transaction.atomic():
+        with forgettable_transaction():
+            assert waits() == "on", "It is the whole transaction's to say."
         assert waits() == "on"
     with connection.cursor() as cursor:
         cursor.execute(f"SET synchronous_commit TO {usual}")

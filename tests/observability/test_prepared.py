@@ -91,7 +91,8 @@ def test_an_update_encrypts_what_the_field_encrypts(settings: Settings) -> None:
 
 
 def test_an_insert_adds_whole_rows_and_gives_them_their_keys() -> None:
-    add = Insert(Turn, expressions={"lease_expires_at": Now() + Param("lease", DurationField())})
+    lease = Now() + Param("lease", DurationField())
+    add = Insert(Turn, expressions={"lease_expires_at": lease}, gives_keys=True)
     turns = [Turn(trace_id=key * 32, started_at=NOON, input_tokens=3) for key in "12"]
     add.run(turns, lease=timedelta(hours=1))
     kept = list(Turn.objects.order_by("trace_id"))
@@ -100,6 +101,20 @@ def test_an_insert_adds_whole_rows_and_gives_them_their_keys() -> None:
         assert (each.status, each.input_tokens, each.cost_usd) == ("running", 3, None)
         assert each.lease_expires_at is not None
         assert each.lease_expires_at > timezone.now() + timedelta(minutes=59)
+
+
+@pytest.mark.parametrize(("rows", "statements"), [(0, 0), (1, 1), (16, 1), (17, 2)])
+def test_an_insert_adds_many_rows_at_once(rows: int, statements: int) -> None:
+    turn = a_turn("1" * 32)
+    lines = [
+        Message(turn=turn, position=each, kind="prompt", text=f"{each}", created_at=NOON)
+        for each in range(rows)
+    ]
+    with CaptureQueriesContext(connection) as queries:
+        Insert(Message).run(lines)
+    assert len(queries) == statements
+    kept = Message.objects.order_by("position").values_list("text", flat=True)
+    assert list(kept) == [str(each) for each in range(rows)]
 
 
 def test_an_insert_may_leave_what_is_there_or_overwrite_it() -> None:
@@ -126,6 +141,27 @@ def test_an_insert_may_leave_what_is_there_or_overwrite_it() -> None:
         Insert(Message).run([line("four")])
 
 
+def test_an_insert_gives_keys_also_where_the_database_returns_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite before 3.35")
+    monkeypatch.setattr(connection.features, "can_return_columns_from_insert", False)
+    turn = Turn(trace_id="1" * 32, status="completed", started_at=NOON)
+    Insert(Turn, gives_keys=True).run([turn])
+    assert Turn.objects.get().pk == turn.pk
+
+
+def test_nothing_may_be_told_that_is_not_asked_for() -> None:
+    everybodys = Select(Turn.objects.filter(trace_id=KEY).values_list("pk"))
+    with pytest.raises(TypeError, match="owner_key"):
+        everybodys.rows(key="1" * 32, owner_key="user:1")
+    with pytest.raises(TypeError):
+        Delete(Turn.objects.all()).run(owner_key="user:1")
+    with pytest.raises(TypeError):
+        everybodys.rows()
+
+
 def test_a_delete_takes_what_it_is_told() -> None:
     turn, other = a_turn("1" * 32), a_turn("2" * 32)
     remove = Delete(Turn.objects.filter(pk=Param("pk", BigAutoField())))
@@ -147,9 +183,9 @@ def test_it_is_worded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     words: list[str] = []
     word = Select._word
 
-    def counted(self: Select, connection: Any) -> Any:
+    def counted(self: Select, connection: Any, rows: int) -> Any:
         words.append(connection.alias)
-        return word(self, connection)
+        return word(self, connection, rows)
 
     monkeypatch.setattr(Select, "_word", counted)
     keys = Select(Turn.objects.filter(trace_id=KEY).values_list("pk"))

@@ -15,7 +15,6 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chatkit_endpoint.lifespan import import_sdk
 from chatsite import demo_turns
 from observability.models import Turn
 
@@ -58,7 +57,10 @@ class Command(BaseCommand):
         visitor = ensure_user("visitor", passwords["visitor"])
         if not Turn.objects.exists():
             self.stdout.write("Making some conversations, through the real endpoint…")
-            import_sdk()
+            # Late: it takes two seconds to import, which --help need not wait for.
+            from chatkit_endpoint.warm_up import warm_up
+
+            warm_up()
             asyncio.run(demo_turns.run([visitor, operator]))
         if no_serve:
             return
