@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from observability.request_ids import (
+    NONE,
     RequestIDFilter,
     current_request_id,
     request_id_middleware,
     request_id_of,
 )
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_any_request() -> Iterator[None]:
+    """Whatever another test has left behind in this context."""
+    token = current_request_id.set(NONE)
+    yield
+    current_request_id.reset(token)
 
 
 @pytest.mark.parametrize(
