@@ -115,7 +115,8 @@ def test_what_is_said_is_streamed_measured_stored_forwarded_shown_and_purged(
     alice.chat(REPLY, first.thread_id, X_Request_ID=f"{REQUEST_ID}-2")
     second_turn = site.turn(f"{REQUEST_ID}-2")
     wait_until(lambda: len(site.events(first.thread_id)) == 2, 10, "both turns' deliveries")
-    events = site.events(first.thread_id)
+    # Sent at once, they come in any order.
+    events = sorted(site.events(first.thread_id), key=lambda event: event["timestamp"])
     second_messages = site.messages(second_turn)
     assert events == [
         anosys_event(turn, messages, said_so_far=messages, pseudonym=events[0]["cvs5"]),

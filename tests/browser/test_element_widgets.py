@@ -102,6 +102,8 @@ def test_widgets_show_what_they_say_and_forms_send_what_was_filled_in(guest: Vis
     )
     guest.ask("A room, please")
     widget = guest.page.locator(".widget")
+    # Not all answers: what a widget says in Markdown looks like one.
+    booked = guest.answers.filter(has_text="Your room is booked.")
     expect(widget).to_contain_text("Draft")
     for words in ("Your stay", "All prices in euros", "From", "New", "The lobby"):
         expect(widget.get_by_text(words)).to_be_visible()
@@ -118,7 +120,7 @@ def test_widgets_show_what_they_say_and_forms_send_what_was_filled_in(guest: Vis
         widget.get_by_role("button", name="Second floor").click()
     body: Any = picked.value.post_data_json
     assert body["params"]["action"] == {"type": "pick", "payload": {"n": 2}}
-    expect(guest.answers).to_have_count(1)
+    expect(booked).to_have_count(1)
     expect(guest.button("Send")).to_be_visible()
 
     widget.get_by_placeholder("Name").fill("Ada")
@@ -139,7 +141,7 @@ def test_widgets_show_what_they_say_and_forms_send_what_was_filled_in(guest: Vis
         },
     }
     # The widget's fields are not taken for the composer's.
-    expect(guest.answers).to_have_count(2)
+    expect(booked).to_have_count(2)
     expect(guest.button("Send")).to_be_visible()
     guest.ask("Thank you")
     expect(guest.questions.last).to_have_text("Thank you")
