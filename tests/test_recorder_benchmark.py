@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from django.db import connection
 
-from tests.servers import ROOT
+from tests.benchmark_runs import run
 
 pytestmark = pytest.mark.skipif(
     connection.vendor != "sqlite", reason="It brings databases of its own"
@@ -19,20 +16,13 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.timeout(300)
 def test_what_recording_costs_is_told_by_event_turn_and_transaction(tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
     options = ["--database", "sqlite", "--runs", "1", "--turns", "3", "--repeats", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.recorder", *options, "--json", str(path)],
-        check=True,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
-    figures = json.loads(path.read_text(encoding="utf-8"))["sqlite"]
+    everything, printed = run(tmp_path, "recorder", *options)
+    figures = everything["sqlite"]
 
-    (run,) = figures["events"]
-    assert run.keys() == {"deltas", "agent"}
-    for costs in run.values():
+    (events,) = figures["events"]
+    assert events.keys() == {"deltas", "agent"}
+    for costs in events.values():
         assert costs.keys() == {"sdk", "observe", "wrapped", "whole"}
         assert min(costs["sdk"], costs["observe"]) > 0
 
@@ -49,5 +39,5 @@ def test_what_recording_costs_is_told_by_event_turn_and_transaction(tmp_path: Pa
     assert not any("chatkit_endpoint_threaditem" in what for what in beyond)
     assert counts["worker"] > 0
 
-    assert "| sqlite | deltas | " in done.stdout
-    assert "ms of one core (≤ 3)" in done.stdout
+    assert "| sqlite | deltas | " in printed
+    assert "ms of one core (≤ 3)" in printed

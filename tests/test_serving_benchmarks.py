@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db import connection
 
-from tests.servers import ROOT
+from tests.benchmark_runs import run
 
 pytestmark = pytest.mark.skipif(
     connection.vendor != "sqlite", reason="They bring databases of their own"
 )
 
 SMALL = ["--database", "sqlite", "--runs", "1", "--turns", "3", "--clients", "2"]
-
-
-def run(tmp_path: Path, module: str, *options: str) -> tuple[Any, str]:
-    """The figures and the tables."""
-    path = tmp_path / "figures.json"
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *options, "--json", str(path)],
-        check=True,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
-    return json.loads(path.read_text(encoding="utf-8")), done.stdout
 
 
 @pytest.mark.timeout(300)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ from chatkit.store import Store
 from django.db import connection
 
 from benchmarks.store import heads, rows
-from tests.servers import ROOT
+from tests.benchmark_runs import run
 
 PURGES = {"delete_thread", "delete_attachment"}
 
@@ -20,16 +17,9 @@ PURGES = {"delete_thread", "delete_attachment"}
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="It brings a database of its own")
 @pytest.mark.timeout(300)
 def test_every_method_is_held_against_its_own_statements(tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
     smallest = ["--database", "sqlite", "--sizes", "1", "3", "--runs", "1", "--calls", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.store", *smallest, "--json", str(path)],
-        check=True,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
-    found = json.loads(path.read_text(encoding="utf-8"))["sqlite"]
+    everything, printed = run(tmp_path, "store", *smallest)
+    found = everything["sqlite"]
     for size in (1, 3):
         methods = {each["method"].split(",")[0] for each in found if each["size"] == size}
         assert methods == Store.__abstractmethods__ - PURGES
@@ -37,7 +27,7 @@ def test_every_method_is_held_against_its_own_statements(tmp_path: Path) -> None
         ((ours, bare),) = each["pairs"]
         assert min(ours, bare) > 0
         assert each["statements"] >= 1
-    assert "| sqlite | load_thread | 1 |" in done.stdout
+    assert "| sqlite | load_thread | 1 |" in printed
 
 
 def test_the_table_compares_sizes_that_fill_a_page() -> None:
