@@ -173,7 +173,7 @@ def send_again(deliveries: QuerySet[Delivery]) -> int:
 
 def release(token: uuid.UUID) -> int:
     """Give back what this token still leases, uncounted and due at once. Returns how many."""
-    return Delivery.objects.leased_by(token).update(
+    return Delivery.objects.leased_by(token).change(
         state=Delivery.State.PENDING, lease_token=None, lease_expires_at=None
     )
 
@@ -193,9 +193,9 @@ def heed_clock() -> int:
     count = 0
     # Looked for first: an update takes SQLite's write lock also where it changes nothing.
     if leased.exists():
-        count += leased.update(lease_expires_at=lease_end)
+        count += leased.change(lease_expires_at=lease_end)
     if pending.exists():
-        count += pending.update(available_at=Now())
+        count += pending.change(available_at=Now())
     if count:
         logger.warning("The clock was set back; %d deliveries wait for it no longer.", count)
     return count
@@ -246,4 +246,6 @@ def _settle(
         **changes,
     }
     ours = Delivery.objects.leased_by(token).filter(pk__in=[each.pk for each in deliveries])
-    return ours.update(state=state, **values)
+    # One row by itself can't be part of a deadlock.
+    write = ours.update if len(deliveries) == 1 else ours.change
+    return write(state=state, **values)

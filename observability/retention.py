@@ -21,7 +21,7 @@ IDS_AT_ONCE = 500
 
 
 def purge_text(turns: QuerySet[Turn], *, even_running: bool = False) -> int:
-    """Remove the text of these turns for good: one transaction, seven queries per 500 turns.
+    """Remove the text of these turns for good: one transaction, eight queries per 500 turns.
 
     Blanks prompt, response and error message, deletes messages, spans and facts, and settles what
     was still to be sent as purged, also where a worker is sending it right now. Turns on hold are
@@ -50,7 +50,7 @@ def purge_text(turns: QuerySet[Turn], *, even_running: bool = False) -> int:
 
 
 def erase_text(turns: Sequence[int]) -> None:
-    """Remove the text of the turns with these keys: five queries per 500.
+    """Remove the text of the turns with these keys: six queries per 500.
 
     For a transaction that has locked them and then seen that none is on hold; all others call
     :func:`purge_text`.
@@ -61,7 +61,9 @@ def erase_text(turns: Sequence[int]) -> None:
         Message.objects.filter(turn__in=some).delete()
         TurnSpans.objects.filter(turn__in=some).delete()
         TurnFact.objects.filter(turn__in=some).delete()
-        Delivery.objects.outstanding().filter(turn__in=some).update(
+        unsent = Delivery.objects.outstanding().filter(turn__in=some)
+        unsent.lock()
+        unsent.update(
             state=Delivery.State.PURGED,
             lease_token=None,
             lease_expires_at=None,
@@ -85,6 +87,7 @@ def delete_turns(before: datetime, report: Callable[[Mapping[str, int]], None]) 
             with transaction.atomic():
                 # Asked again under the lock, which who places a hold waits for: see holds.
                 list(turns.order_by("pk").select_for_update().values_list("pk", flat=True))
+                Delivery.objects.filter(turn__in=some).lock()
                 _, deleted = turns.exclude(held_turns()).only("pk").delete()
             report({"traces": deleted.get(Turn._meta.label, 0)})
 
@@ -94,7 +97,9 @@ def delete_client_events(before: datetime, report: Callable[[Mapping[str, int]],
     old = ClientEvent.objects.filter(received_at__lt=before).exclude(turn__holds__isnull=False)
     old = old.exclude(on_held_thread())
     for keys in _batches(old.order_by("received_at", "pk")):
-        _, deleted = ClientEvent.objects.filter(pk__in=keys).delete()
+        with transaction.atomic():
+            Delivery.objects.filter(client_event__in=keys).lock()
+            _, deleted = ClientEvent.objects.filter(pk__in=keys).delete()
         report({"client_events": deleted.get(ClientEvent._meta.label, 0)})
 
 
@@ -103,7 +108,10 @@ def delete_deliveries(before: datetime, report: Callable[[Mapping[str, int]], No
     old = Delivery.objects.filter(settled_at__lt=before)
     for keys in _batches(old.order_by("settled_at", "pk")):
         # Asked again: an operator may have it sent anew right now.
-        _, deleted = old.filter(pk__in=keys).delete()
+        some = old.filter(pk__in=keys)
+        with transaction.atomic():
+            some.lock()
+            _, deleted = some.delete()
         report({"deliveries": deleted.get(Delivery._meta.label, 0)})
 
 

@@ -13,7 +13,6 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
-from django.views.decorators.csrf import csrf_exempt
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import generics
 from rest_framework.authentication import (
@@ -176,7 +175,6 @@ class Metrics(ReadView):
         return Response(told.data)
 
 
-@csrf_exempt
 @login_not_required  # It asks by itself, and takes tokens: like every view of the API.
 def schema(request: HttpRequest) -> HttpResponseBase:
     """The API as OpenAPI 3."""

@@ -119,7 +119,7 @@ def test_pruning_claiming_and_deleting_at_once_neither_lock_up_nor_take_what_wai
         return outbox.has_due(outbox.ANOSYS)
 
     def delete_turns() -> bool:
-        """As the admin's action does."""
+        """With what Django itself does about deliveries."""
         some = Turn.objects.filter(deliveries__state=State.PENDING).order_by("pk")[:5]
         found = list(some.values_list("pk", "trace_id"))
         Turn.objects.filter(pk__in=[pk for pk, _ in found]).delete()

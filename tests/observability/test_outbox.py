@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from observability import outbox, worker
 from observability.models import Delivery, Turn
-from tests.observability.helpers import enqueue, make_turn
+from tests.observability.helpers import enqueue, eventually, make_turn
 
 State = Delivery.State
 
@@ -306,6 +306,35 @@ class TestSettle:
         enqueue()
         Turn.objects.all().delete()
         assert claim_one().turn is None
+
+    @pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite writes one at a time.")
+    @pytest.mark.django_db(transaction=True)
+    def test_who_waits_for_a_row_of_a_batch_holds_no_other(self) -> None:
+        first, second = enqueue(), enqueue()
+        claimed = outbox.claim(2)
+        settled: list[int] = []
+
+        def settle() -> None:
+            settled.append(outbox.delivered(claimed, status=200))
+            connection.close()
+
+        def is_settling_waiting() -> bool:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                [count] = cursor.fetchone()
+            return bool(count)
+
+        settling = threading.Thread(target=settle)
+        with transaction.atomic():
+            Delivery.objects.filter(pk=second.pk).update(last_status=1)
+            settling.start()
+            eventually(is_settling_waiting)
+            # It would never end if the row were held by who waits for this transaction.
+            Delivery.objects.filter(pk=first.pk).update(last_error="seen")
+        settling.join(10)
+        assert settled == [2]
+        states = Delivery.objects.values_list("state", "last_error", "last_status")
+        assert set(states) == {(State.DELIVERED, "seen", 200), (State.DELIVERED, "", 200)}
 
 
 class TestBackoff:
