@@ -30,8 +30,8 @@ class Courier:
         self._token: uuid.UUID | None = None
         self._stop_tick: float | None = None
 
-    def deliver(self) -> bool:
-        """Send a batch to each destination that has one due. Returns whether anything was tried."""
+    def deliver(self) -> int:
+        """Send a batch to each destination that has one due. Returns how many were tried."""
         self._release()
         tried = 0
         for destination in outbox.enabled_destinations():
@@ -39,7 +39,7 @@ class Courier:
                 client = self._client(destination)
                 if client.is_ready():
                     tried += self._deliver_batch(destination, client)
-        return tried > 0
+        return tried
 
     def stop_at(self, tick: float) -> None:
         """Send nothing after that ``time.monotonic()``, and break off what is on its way then."""

@@ -26,7 +26,7 @@ from django.db import InterfaceError, OperationalError, connections
 
 from . import outbox
 from .conf import conf
-from .courier import Courier
+from .courier import BATCH, Courier
 from .database import tidy_connections
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ POLL_SECONDS = 1.0
 IDLE_POLL_SECONDS = 5.0
 GATHER_SECONDS = 0.25
 """How long a worker that was woken waits for more: what is sent together costs half as much."""
+PACE_SECONDS = 1.0
+"""From one such batch to the next, as long as none is full."""
 SAID_SECONDS = 60.0
 KINDS_OF_FAILURE = 100
 SETTLE_SECONDS = 0.4
@@ -80,6 +82,7 @@ class Worker:
         self._stop_tick: float | None = None
         self._said: dict[tuple[str, str], float] = {}
         self._poll_seconds = POLL_SECONDS
+        self._send_tick = 0.0
         self._renew_tick = self._sweep_tick = time.monotonic()
         self._chore_ticks = [
             self._sweep_tick + _jittered(min(chore.seconds, FIRST_CHORE_SECONDS))
@@ -103,7 +106,6 @@ class Worker:
         try:
             while self._stop_tick is None:
                 if self._survive(self.run_once):
-                    self._poll_seconds = POLL_SECONDS
                     continue
                 if not was_woken:
                     # Only one that is idle: to open the next has its price.
@@ -119,11 +121,14 @@ class Worker:
             connections.close_all()
 
     def run_once(self) -> bool:
-        """One cycle. Returns whether to go on at once, since there may be more to send."""
+        """One cycle. Returns whether to go on at once, since a batch was full."""
         self._renew_leases_if_due()
         self._sweep_if_due()
         self._do_chores_that_are_due()
-        return self.courier.deliver()
+        tried = self.courier.deliver()
+        if tried:
+            self._poll_seconds = POLL_SECONDS
+        return tried >= BATCH
 
     def _renew_leases_if_due(self) -> None:
         now = time.monotonic()
@@ -156,7 +161,9 @@ class Worker:
         seconds = min(_jittered(self._poll_seconds), IDLE_POLL_SECONDS, until_renewal)
         was_woken = self._wake.wait(max(0.05, seconds))
         if was_woken:
-            self._ending.wait(GATHER_SECONDS)
+            now = time.monotonic()
+            self._send_tick = max(now + GATHER_SECONDS, self._send_tick + PACE_SECONDS)
+            self._ending.wait(max(0.0, min(self._send_tick, self._renew_tick) - now))
         # Cleared before the work: what comes meanwhile wakes again.
         self._wake.clear()
         grown = min(self._poll_seconds * 1.5, IDLE_POLL_SECONDS)

@@ -454,7 +454,7 @@ class TestSending:
     ) -> None:
         monkeypatch.setattr(otlp, "is_installed", lambda: False)
         enqueue(make_traced_turn())
-        assert courier.deliver() is False
+        assert courier.deliver() == 0
         delivery = Delivery.objects.get()
         assert (delivery.state, delivery.attempts) == (State.PENDING, 0)
         assert "[otel]" in caplog.text

@@ -102,20 +102,21 @@ class TestACycle:
         turn = make_turn()
         add_message(turn, "prompt", "What is the time?")
         enqueue(turn)
-        assert loop.run_once() is True
+        loop.run_once()
         assert [event["event_id"] for event in standin.events] == [turn.trace_id]
         assert standin.events[0]["messages"][0]["text"] == "What is the time?"
         delivery = Delivery.objects.get()
         assert (delivery.state, delivery.last_status) == (State.DELIVERED, 200)
-        assert loop.run_once() is False
+        loop.run_once()
         assert standin.ingestion_requests == 1
 
     def test_a_backlog_is_delivered_in_order_over_one_connection(
         self, loop: Worker, standin: AnosysStandin
     ) -> None:
-        expected = [enqueue().event_id for _ in range(50)]
-        while loop.run_once():
-            pass
+        expected = [enqueue().event_id for _ in range(100)]
+        # A batch that is full, so that there may be more, and one that is not.
+        assert loop.run_once() is True
+        assert loop.run_once() is False
         assert standin.event_ids == expected
         assert standin.connections <= 2  # One of them for the resolver.
 
@@ -200,7 +201,7 @@ class TestACycle:
         ) == [(1, 500, "HTTP 500"), (1, 422, "HTTP 422"), (1, None, "RemoteProtocolError")]
         make_due()
         # One that dropped the connection is left alone for a moment.
-        eventually(loop.run_once)
+        eventually(lambda: loop.run_once() or State.PENDING not in states())
         assert states() == [State.DELIVERED, State.DEAD, State.DELIVERED]
 
     def test_retry_after_is_obeyed(self, loop: Worker, standin: AnosysStandin) -> None:
@@ -409,6 +410,17 @@ class TestWaiting:
         assert time.monotonic() - started < 0.45
         loop._sleep()
         assert time.monotonic() - started > 0.45
+
+    def test_woken_again_and_again_it_sends_once_a_second(
+        self, loop: Worker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loop.run_once()
+        waits: list[float] = []
+        monkeypatch.setattr(loop._ending, "wait", waits.append)
+        for _ in range(3):
+            loop.wake()
+            loop._sleep()
+        assert waits == pytest.approx([0.25, 1.25, 2.25], abs=0.2)
 
     def test_polls_grow_rare_while_there_is_nothing_to_do(
         self, loop: Worker, monkeypatch: pytest.MonkeyPatch, settings: Settings
