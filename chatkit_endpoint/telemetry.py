@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 
 from django.db import IntegrityError, transaction
@@ -49,8 +48,10 @@ async def events(request: HttpRequest) -> JsonResponse:
 
 
 def _record(request: HttpRequest, context: RequestContext) -> int:
-    # Late: the recorder needs the SDK, which takes more than a second to import.
-    from observability.api.serializers import BatchSerializer
+    # Late: these need the SDK and pydantic, which take more than a second to import.
+    from pydantic import ValidationError
+
+    from observability.api.batch import Batch
     from observability.client_events import record
     from observability.recorder import Identity
 
@@ -62,13 +63,11 @@ def _record(request: HttpRequest, context: RequestContext) -> int:
     if len(request.body) > MAX_BODY_BYTES:
         raise Refused(Fault.TOO_LARGE)
     try:
-        batch = BatchSerializer(data=json.loads(request.body))
-        is_valid = batch.is_valid()
-    except (ValueError, RecursionError) as error:
-        raise Refused(Fault.INVALID) from error
-    if not is_valid:
-        raise Refused(Fault.INVALID)
-    context.session_id = batch.validated_data["session_id"]
+        batch = Batch.model_validate_json(request.body)
+    except ValidationError:
+        # Not from it: an error of pydantic's quotes what was sent.
+        raise Refused(Fault.INVALID) from None
+    context.session_id = batch.session_id
     identity = Identity.of(context)
     try:
         with transaction.atomic():

@@ -7,10 +7,8 @@ from dataclasses import fields
 from typing import Any, ClassVar
 
 from django.apps import apps
-from django.contrib.auth.decorators import login_not_required
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django_filters.rest_framework import DjangoFilterBackend
@@ -173,12 +171,3 @@ class Metrics(ReadView):
             }
         )
         return Response(told.data)
-
-
-@login_not_required  # It asks by itself, and takes tokens: like every view of the API.
-def schema(request: HttpRequest) -> HttpResponseBase:
-    """The API as OpenAPI 3."""
-    # Late: what describes it takes a second to import and 20 MB, and is rarely asked for.
-    from .schema import view
-
-    return view(request)

@@ -534,7 +534,7 @@ class TestTheThread:
     ) -> None:
         failures = [kind("canary" + "-text")]
 
-        def failing_once(courier: Courier) -> bool:
+        def failing_once(courier: Courier) -> int:
             if failures:
                 raise failures.pop()
             return deliver(courier)
