@@ -130,7 +130,8 @@ def test_workers_that_are_killed_at_random_lose_nothing(
         assert receiver.duplicates <= killed.kills * courier.AT_ONCE
 
 
-ROWS = 30
+ROWS = 3 * courier.AT_ONCE + 2
+"""One that proves the collector, and four more parts of a batch."""
 
 BEFORE_THE_POST = ("while it claims", "after the claim", "before the request")
 AFTER_THE_POST = ("after the answer", "while it settles")
