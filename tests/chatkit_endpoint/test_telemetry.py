@@ -56,6 +56,12 @@ async def test_another_sites_page_may_not_report() -> None:
     assert not await ClientEvent.objects.aexists()
 
 
+async def test_half_of_a_surrogate_pair_in_what_is_not_kept_costs_nothing() -> None:
+    alice = await Visitor().sign_in(await user_of("alice"))
+    answer = await report(alice, {**READY, "data": {"note": "\ud83d", "\ud83d": 1}})
+    assert (answer.status, answer.json) == (202, {"recorded": 1})
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -78,6 +84,11 @@ async def test_another_sites_page_may_not_report() -> None:
         json.dumps({"session_id": SESSION, "events": [{**READY, "occurred_at": True}]}).encode(),
         json.dumps({"session_id": SESSION, "events": [{**READY, "occurred_at": "noon"}]}).encode(),
         b'{"session_id": "%s", "events": [{"name": "a", "occurred_at": NaN}]}' % SESSION.encode(),
+        json.dumps({"session_id": SESSION, "events": [{**READY, "name": "a\0b"}]}).encode(),
+        json.dumps({"session_id": SESSION, "events": [{**READY, "name": 7}]}).encode(),
+        json.dumps({"session_id": SESSION, "events": [{**READY, "thread_id": "\0"}]}).encode(),
+        json.dumps({"session_id": SESSION, "events": [{**READY, "thread_id": "t" * 129}]}).encode(),
+        json.dumps({"session_id": f"{SESSION}\n", "events": [READY]}).encode(),
     ],
 )
 async def test_anything_else_is_refused_and_not_quoted(body: bytes) -> None:
