@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from chatkit_endpoint.warm_up import spare_collector
+from tests.servers import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +27,16 @@ def test_garbage_is_not_looked_for_in_what_was_loaded_at_the_start() -> None:
     spare_collector()
     assert gc.get_freeze_count() > 0.5 * before
     assert len(gc.get_objects()) < 0.5 * before
+
+
+def test_the_types_of_an_answer_are_built_before_the_first_one_ends() -> None:
+    # In a process of its own: here another test may have read an answer.
+    code = (
+        "import django; django.setup(); "
+        "from chatkit_endpoint.warm_up import read_an_answer; read_an_answer(); "
+        "from openai.types.responses import Response, ResponseOutputItemDoneEvent as Item; "
+        "made = {type(each.__pydantic_validator__).__name__ for each in (Item, Response)}; "
+        "assert made == {'SchemaValidator'}, made"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 0
