@@ -40,8 +40,9 @@ EXEMPT = {
 }
 """Those that the middleware passes over, since they ask authentication.context_of, which checks.
 A view that is added here has a test that sends it a forged request, as those of these have."""
-NO_WRITES = {"observability.api.views"}
-"""Views of Django REST framework, which checks with the session; and these only read."""
+NO_WRITES = {"observability.urls": "observability.api.views"}
+"""Where views are of Django REST framework, which checks with the session: by where their addresses
+are. And these only read."""
 
 
 @cache
@@ -140,7 +141,7 @@ def _views(patterns: Any) -> Iterator[Any]:
 
 
 def test_the_views_that_are_said_only_to_read_do() -> None:
-    for name in NO_WRITES:
+    for name in NO_WRITES.values():
         tree = ast.parse((ROOT / Path(*name.split("."))).with_suffix(".py").read_text("utf-8"))
         methods = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         assert "get" in methods
