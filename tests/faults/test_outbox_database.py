@@ -163,7 +163,10 @@ def test_neither_cycles_nor_restarts_leak_connections_files_or_threads(
         restarts,
         times(1000, 100),
         settings={"ANOSYS_INGESTION_URL": receiver.url},
-        values={"observability.outbox.BACKOFF_CAP_SECONDS": 0.01},
+        values={
+            "observability.outbox.BACKOFF_CAP_SECONDS": 0.01,
+            "observability.worker.POLL_SECONDS": 0.01,
+        },
     )
     eventually(lambda: "after the last" in nursery.log, 300)
     first, last = [json.loads(line) for line in nursery.log.splitlines() if line.startswith("{")]
