@@ -114,7 +114,7 @@ class Worker:
             for chore in _chores:
                 if chore.at_stop:
                     self._survive(chore.work)
-            while self._survive(self.courier.deliver):
+            while self._survive(self._deliver):
                 pass
         finally:
             self._survive(self.courier.close)
@@ -125,6 +125,12 @@ class Worker:
         self._renew_leases_if_due()
         self._sweep_if_due()
         self._do_chores_that_are_due()
+        return self._deliver()
+
+    def _deliver(self) -> bool:
+        """Returns whether a batch was full. If not, nothing was left: what comes meanwhile, from
+        other processes too, can wait, and must not keep one that is to end.
+        """
         tried = self.courier.deliver()
         if tried:
             self._poll_seconds = POLL_SECONDS

@@ -62,7 +62,7 @@ def test_each_child_that_is_forked_in_the_midst_of_work_delivers(
     parent = nursery.fork("fork_at_work", trace_ids, settings=settings)
     assert parent.wait(600) == 0, nursery.log
     assert set(trace_ids) <= set(receiver.stored)
-    assert receiver.duplicates == 0
+    assert receiver.duplicates == 0, nursery.log
 
 
 # -- murder ----------------------------------------------------------------------------------------

@@ -595,6 +595,24 @@ class TestTheThread:
         worker.stop(5)
         assert time.monotonic() - started < 3
 
+    def test_what_others_enqueue_without_end_does_not_keep_it(
+        self, standin: AnosysStandin, monkeypatch: pytest.MonkeyPatch, resting: threading.Event
+    ) -> None:
+        def deliver_and_find_more(courier: Courier) -> int:
+            tried = deliver(courier)
+            enqueue()
+            return tried
+
+        deliver = Courier.deliver
+        worker.start()
+        assert resting.wait(5)
+        enqueue()
+        monkeypatch.setattr(Courier, "deliver", deliver_and_find_more)
+        started = time.monotonic()
+        worker.stop(10)
+        assert time.monotonic() - started < 5
+        assert standin.events
+
     def test_a_stop_without_a_worker_is_nothing(self) -> None:
         worker.stop(5)
         worker.stop(5)
