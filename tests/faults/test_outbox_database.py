@@ -166,6 +166,7 @@ def test_neither_cycles_nor_restarts_leak_connections_files_or_threads(
         values={
             "observability.outbox.BACKOFF_CAP_SECONDS": 0.01,
             "observability.worker.POLL_SECONDS": 0.01,
+            "observability.worker.IDLE_POLL_SECONDS": 0.01,
         },
     )
     eventually(lambda: "after the last" in nursery.log, 300)
