@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q
 from django.db.models.constants import OnConflict
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -155,19 +155,18 @@ def purged(delivery: Delivery) -> Delivery.State | None:
     return _one(delivery, Delivery.State.PURGED, attempts=delivery.attempts)
 
 
-def send_again(deliveries: QuerySet[Delivery]) -> int:
+def send_again(deliveries: DeliveryQuerySet) -> int:
     """Make those of these that were given up as if they were new. Returns how many were."""
-    with transaction.atomic():
-        # By its age a delivery is given up.
-        count = deliveries.filter(state=Delivery.State.DEAD).update(
-            state=Delivery.State.PENDING,
-            created_at=Now(),
-            available_at=Now(),
-            attempts=0,
-            settled_at=None,
-        )
-        if count:
-            _wake_worker()
+    # By its age a delivery is given up.
+    count = deliveries.filter(state=Delivery.State.DEAD).change(
+        state=Delivery.State.PENDING,
+        created_at=Now(),
+        available_at=Now(),
+        attempts=0,
+        settled_at=None,
+    )
+    if count:
+        _wake_worker()
     return count
 
 

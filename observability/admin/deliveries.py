@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from django.contrib import admin, messages
-from django.db import models
 from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import outbox
 from ..display import UNKNOWN, badge, time_tag, visible
-from ..models import Delivery
+from ..models import Delivery, DeliveryQuerySet
 from .about_turns import AboutTurnAdmin
 
 
@@ -51,7 +50,7 @@ class DeliveryAdmin(AboutTurnAdmin):
         return request.user.has_perm("observability.change_delivery")
 
     @admin.action(description=_("Send again what was given up"), permissions=["send"])
-    def send_again(self, request: HttpRequest, queryset: models.QuerySet[Delivery]) -> None:
+    def send_again(self, request: HttpRequest, queryset: DeliveryQuerySet) -> None:
         count = outbox.send_again(queryset)
         self.message_user(
             request,
