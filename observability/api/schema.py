@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import drf_spectacular.contrib.pydantic  # noqa: F401 (It reads what Batch says of itself.)
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from drf_spectacular.views import SpectacularAPIView
