@@ -21,7 +21,8 @@ IDS_AT_ONCE = 500
 
 
 def purge_text(turns: QuerySet[Turn], *, even_running: bool = False) -> int:
-    """Remove the text of these turns for good: one transaction, eight queries per 500 turns.
+    """Remove the text of these turns for good: one transaction, at most eight queries per 500
+    turns.
 
     Blanks prompt, response and error message, deletes messages, spans and facts, and settles what
     was still to be sent as purged, also where a worker is sending it right now. Turns on hold are
