@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from chatkit_endpoint.warm_up import spare_collector
-from tests.servers import ROOT
+from tests.observability.helpers import run_python
 
 
 @pytest.fixture(autouse=True)
@@ -38,5 +36,4 @@ def test_the_types_of_an_answer_are_built_before_the_first_one_ends() -> None:
         "made = {type(each.__pydantic_validator__).__name__ for each in (Item, Response)}; "
         "assert made == {'SchemaValidator'}, made"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
-    assert done.returncode == 0
+    run_python(code)
