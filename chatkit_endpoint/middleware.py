@@ -1,15 +1,15 @@
 """Django's own middleware, without its threads.
 
 Under ASGI Django runs the two halves of each on a thread, one after the other, and waits. What
-these do is look at cookies and headers: a dozen hops of a tenth of a millisecond and more, for
-nothing. Here they run where the request is; only a session that is to be saved takes a thread.
-
-The other three, for security, forgery and framing, stay Django's: its deployment checks want their
-very names.
+these do is look at cookies and headers: a dozen and a half hops of a tenth of a millisecond and
+more, for nothing. Here they run where the request is; only what is to be saved, and a form that is
+to be read, takes a thread. ``chatkit_endpoint.asgi`` has them stand in for those that the settings
+name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -18,7 +18,7 @@ from django.conf import settings
 from django.contrib.auth import middleware as auth
 from django.contrib.messages import middleware as messages
 from django.contrib.sessions import middleware as sessions
-from django.middleware import common, locale
+from django.middleware import clickjacking, common, csrf, locale, security
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
@@ -64,6 +64,23 @@ class ContentSecurityPolicyMiddleware(_WithoutThreads, _csp):  # type: ignore[mi
     """Django 6's, and django-csp's before it."""
 
 
+class CsrfViewMiddleware(_WithoutThreads, csrf.CsrfViewMiddleware):
+    """For tokens in cookies: those in sessions are read and written as these are."""
+
+    async def process_view(  # type: ignore[override]
+        self,
+        request: HttpRequest,
+        view: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> HttpResponseBase | None:
+        check = super().process_view
+        if request.method in {"GET", "HEAD"} or getattr(view, "csrf_exempt", False):
+            return check(request, view, args, kwargs)
+        # It looks for the token in the form, which is read from the disk if it is large.
+        return await sync_to_async(check, thread_sensitive=True)(request, view, args, kwargs)
+
+
 class LocaleMiddleware(_WithoutThreads, locale.LocaleMiddleware):
     pass
 
@@ -78,6 +95,29 @@ class MessageMiddleware(_WithoutThreads, messages.MessageMiddleware):
         return storage is not None and (storage.used or storage.added_new)
 
 
+class SecurityMiddleware(_WithoutThreads, security.SecurityMiddleware):
+    pass
+
+
 class SessionMiddleware(_WithoutThreads, sessions.SessionMiddleware):
     def saves(self, request: HttpRequest) -> bool:
         return request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST
+
+
+class XFrameOptionsMiddleware(_WithoutThreads, clickjacking.XFrameOptionsMiddleware):
+    pass
+
+
+_STAND_INS = {
+    f"{original.__module__}.{original.__qualname__}": f"{__name__}.{ours.__qualname__}"
+    for ours in _WithoutThreads.__subclasses__()
+    for original in ours.__bases__[1:]
+}
+
+
+def without_threads(named: list[str]) -> list[str]:
+    """These middlewares, by their dotted names: of Django's, those that need no thread."""
+    stand_ins = dict(_STAND_INS)
+    if settings.CSRF_USE_SESSIONS:
+        del stand_ins["django.middleware.csrf.CsrfViewMiddleware"]
+    return [stand_ins.get(name, name) for name in named]

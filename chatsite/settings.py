@@ -59,17 +59,22 @@ INSTALLED_APPS = [
     "rest_framework.authtoken",
 ]
 
+# Under ASGI chatkit_endpoint.asgi runs those of Django's without their threads.
 MIDDLEWARE = [
     "observability.request_ids.request_id_middleware",
     "django.middleware.security.SecurityMiddleware",
-    "chatkit_endpoint.middleware.ContentSecurityPolicyMiddleware",
+    (
+        "django.middleware.csp.ContentSecurityPolicyMiddleware"
+        if django.VERSION >= (6, 0)
+        else "csp.middleware.CSPMiddleware"
+    ),
     "chatsite.csp.permissions_policy_middleware",
-    "chatkit_endpoint.middleware.SessionMiddleware",
-    "chatkit_endpoint.middleware.LocaleMiddleware",
-    "chatkit_endpoint.middleware.CommonMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "chatkit_endpoint.middleware.AuthenticationMiddleware",
-    "chatkit_endpoint.middleware.MessageMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 

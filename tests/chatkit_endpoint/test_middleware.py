@@ -9,7 +9,8 @@ import pytest
 from asgiref.sync import iscoroutinefunction
 from django.contrib.messages import constants
 from django.http import HttpRequest, HttpResponse
-from django.test import AsyncClient, RequestFactory
+from django.test import RequestFactory
+from django.views.decorators.csrf import csrf_exempt
 
 from chatkit_endpoint import middleware
 
@@ -17,9 +18,12 @@ NAMES = (
     "AuthenticationMiddleware",
     "CommonMiddleware",
     "ContentSecurityPolicyMiddleware",
+    "CsrfViewMiddleware",
     "LocaleMiddleware",
     "MessageMiddleware",
+    "SecurityMiddleware",
     "SessionMiddleware",
+    "XFrameOptionsMiddleware",
 )
 
 
@@ -48,14 +52,7 @@ async def test_it_stays_in_the_event_loop(name: str, monkeypatch: pytest.MonkeyP
     assert set(threads) == {threading.current_thread()}
 
 
-async def test_a_session_that_is_to_be_saved_is_saved_on_a_thread(
-    transactional_db: None, async_client: AsyncClient
-) -> None:
-    response = await async_client.get("/accounts/login/", headers={"accept-language": "de"})
-    assert response.status_code == 200
-    assert response.headers["Content-Language"] == "de"
-    assert "Cookie" in response.headers["Vary"]
-
+async def test_a_session_that_is_to_be_saved_is_saved_on_a_thread(transactional_db: None) -> None:
     async def answer(request: HttpRequest) -> HttpResponse:
         request.session["seen"] = True
         return HttpResponse()
@@ -75,6 +72,57 @@ async def test_messages_that_are_to_be_kept_are_kept() -> None:
     request.session = middleware.SessionMiddleware(_answer).SessionStore()
     response: Any = await middleware.MessageMiddleware(answer)(request)  # type: ignore[misc]
     assert response.cookies["messages"].value
+
+
+class TestForgery:
+    """The middleware that keeps others' forms out."""
+
+    async def _checked(self, request: HttpRequest, view: Any) -> tuple[Any, threading.Thread]:
+        threads = []
+
+        class Noted(middleware.CsrfViewMiddleware):
+            def _accept(self, request: HttpRequest) -> None:
+                threads.append(threading.current_thread())
+                return super()._accept(request)  # type: ignore[misc]
+
+            def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:
+                threads.append(threading.current_thread())
+                return super()._reject(request, reason)  # type: ignore[misc]
+
+        check = Noted(_answer)
+        check.process_request(request)
+        refused = await check.process_view(request, view, (), {})
+        return refused, *threads  # type: ignore[return-value]
+
+    async def test_a_form_without_a_token_is_refused_and_read_on_a_thread(self) -> None:
+        request = RequestFactory(enforce_csrf_checks=True).post("/", {"name": "value"})
+        refused, thread = await self._checked(request, _answer)
+        assert refused.status_code == 403
+        assert thread is not threading.current_thread()
+
+    async def test_a_form_with_the_token_passes(self) -> None:
+        token = "t" * 32
+        request = RequestFactory(enforce_csrf_checks=True).post("/", {"csrfmiddlewaretoken": token})
+        request.COOKIES["csrftoken"] = token
+        refused, thread = await self._checked(request, _answer)
+        assert refused is None
+        assert thread is not threading.current_thread()
+
+    async def test_who_only_reads_takes_no_thread(self) -> None:
+        refused, thread = await self._checked(RequestFactory().get("/"), _answer)
+        assert refused is None
+        assert thread is threading.current_thread()
+
+    async def test_a_view_that_is_exempt_takes_no_thread(self) -> None:
+        request = RequestFactory(enforce_csrf_checks=True).post("/", {"name": "value"})
+        (refused,) = await self._checked(request, csrf_exempt(_answer))
+        assert refused is None
+
+    def test_tokens_in_sessions_stay_django_s(self, settings: Any) -> None:
+        name = "django.middleware.csrf.CsrfViewMiddleware"
+        assert middleware.without_threads([name]) != [name]
+        settings.CSRF_USE_SESSIONS = True
+        assert middleware.without_threads([name]) == [name]
 
 
 @pytest.mark.parametrize("name", NAMES)
