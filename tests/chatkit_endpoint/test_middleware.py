@@ -77,26 +77,25 @@ async def test_messages_that_are_to_be_kept_are_kept() -> None:
 class TestForgery:
     """The middleware that keeps others' forms out."""
 
-    async def _checked(self, request: HttpRequest, view: Any) -> tuple[Any, threading.Thread]:
+    async def _checked(self, request: HttpRequest, view: Any) -> tuple[Any, list[threading.Thread]]:
         threads = []
 
         class Noted(middleware.CsrfViewMiddleware):
-            def _accept(self, request: HttpRequest) -> None:
+            def _accept(self, request: HttpRequest) -> Any:
                 threads.append(threading.current_thread())
                 return super()._accept(request)  # type: ignore[misc]
 
-            def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:
+            def _reject(self, request: HttpRequest, reason: str) -> Any:
                 threads.append(threading.current_thread())
                 return super()._reject(request, reason)  # type: ignore[misc]
 
         check = Noted(_answer)
         check.process_request(request)
-        refused = await check.process_view(request, view, (), {})
-        return refused, *threads  # type: ignore[return-value]
+        return await check.process_view(request, view, (), {}), threads
 
     async def test_a_form_without_a_token_is_refused_and_read_on_a_thread(self) -> None:
         request = RequestFactory(enforce_csrf_checks=True).post("/", {"name": "value"})
-        refused, thread = await self._checked(request, _answer)
+        refused, (thread,) = await self._checked(request, _answer)
         assert refused.status_code == 403
         assert thread is not threading.current_thread()
 
@@ -104,19 +103,18 @@ class TestForgery:
         token = "t" * 32
         request = RequestFactory(enforce_csrf_checks=True).post("/", {"csrfmiddlewaretoken": token})
         request.COOKIES["csrftoken"] = token
-        refused, thread = await self._checked(request, _answer)
+        refused, (thread,) = await self._checked(request, _answer)
         assert refused is None
         assert thread is not threading.current_thread()
 
     async def test_who_only_reads_takes_no_thread(self) -> None:
-        refused, thread = await self._checked(RequestFactory().get("/"), _answer)
+        refused, (thread,) = await self._checked(RequestFactory().get("/"), _answer)
         assert refused is None
         assert thread is threading.current_thread()
 
     async def test_a_view_that_is_exempt_takes_no_thread(self) -> None:
         request = RequestFactory(enforce_csrf_checks=True).post("/", {"name": "value"})
-        (refused,) = await self._checked(request, csrf_exempt(_answer))
-        assert refused is None
+        assert await self._checked(request, csrf_exempt(_answer)) == (None, [])
 
     def test_tokens_in_sessions_stay_django_s(self, settings: Any) -> None:
         name = "django.middleware.csrf.CsrfViewMiddleware"
