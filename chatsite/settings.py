@@ -125,6 +125,8 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 
+SESSION_ENGINE = "chatkit_endpoint.sessions"
+AUTHENTICATION_BACKENDS = ["chatkit_endpoint.backends.ModelBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "chat"
 LOGOUT_REDIRECT_URL = "login"
