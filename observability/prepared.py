@@ -25,12 +25,30 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 16
 
 
+_AS_IT_IS: dict[type, type] = {
+    models.CharField: str,
+    models.TextField: str,
+    models.IntegerField: int,
+    models.PositiveIntegerField: int,
+    models.PositiveSmallIntegerField: int,
+    models.BigAutoField: int,
+    models.ForeignKey: int,
+}
+"""Fields, none of a subclass, and the type of which they hand every value to the database."""
+
+
 class Param(Expression):
     """A value that is told each time, and made ready for the database as this field does it."""
 
     def __init__(self, name: str, field: Any) -> None:
         super().__init__(output_field=field)
         self.name = name
+        self._as_it_is = _AS_IT_IS.get(type(field))
+
+    def ready(self, value: Any, connection: BaseDatabaseWrapper) -> Any:
+        if self._as_it_is and (value is None or type(value) is self._as_it_is):
+            return value
+        return self.output_field.get_db_prep_save(value, connection)
 
     def as_sql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper) -> tuple[str, Any]:
         return "%s", (self,)
@@ -227,9 +245,7 @@ def _writing(connection: BaseDatabaseWrapper) -> Iterator[Any]:
 
 def _values(worded: _Worded, told: dict[str, Any], connection: BaseDatabaseWrapper) -> list[Any]:
     return [
-        each.output_field.get_db_prep_save(told[each.name], connection)
-        if isinstance(each, Param)
-        else each
+        each.ready(told[each.name], connection) if isinstance(each, Param) else each
         for each in worded.parameters
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.db.models import BigAutoField, CharField, DateTimeField, DurationField
 from django.db.models.constants import OnConflict
@@ -35,6 +36,19 @@ def test_a_select_finds_what_it_is_told_each_time() -> None:
     assert keys.rows(key=one.trace_id) == [(one.pk,)]
     assert keys.first(key=two.trace_id) == (two.pk,)
     assert keys.first(key="3" * 32) is None
+
+
+@pytest.mark.parametrize("field", Turn._meta.concrete_fields, ids=lambda field: field.name)
+def test_a_parameter_gives_the_database_what_its_field_gives_it(field: Any) -> None:
+    for value in (None, "", "1", "text", 0, 1, True, Turn.Status.FAILED, NOON):
+        try:
+            expected = field.get_db_prep_save(value, connection)
+        except (TypeError, ValueError, ArithmeticError, ValidationError, AttributeError) as error:
+            with pytest.raises(type(error)):
+                Param("value", field).ready(value, connection)
+        else:
+            ready = Param("value", field).ready(value, connection)
+            assert (type(ready), ready) == (type(expected), expected)
 
 
 def test_a_select_gives_the_values_that_the_orm_gives(settings: Settings) -> None:
