@@ -35,7 +35,11 @@ from django.db.models.functions import Greatest, Now
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
 
-from observability.database import forgettable_transaction, run_in_database
+from observability.database import (
+    forgettable_statement,
+    forgettable_transaction,
+    run_in_database,
+)
 from observability.prepared import Delete, Insert, Param, Select, Update
 
 from .conf import conf
@@ -237,7 +241,7 @@ def _take_seat(context: RequestContext) -> int:
     """The primary key of the seat."""
     for seat in _free_seats(context):
         try:
-            with forgettable_transaction():
+            with forgettable_statement():
                 stream = OpenStream(tenant=context.tenant, owner_key=context.owner_key, seat=seat)
                 _add_seats.run([stream], lease=timedelta(seconds=SEAT_SECONDS))
         except IntegrityError:
@@ -263,7 +267,7 @@ def _free_seats(context: RequestContext) -> set[int]:
 def _leave_seat(pk: int) -> None:
     _seats.discard(pk)
     # With those of processes that died.
-    with forgettable_transaction():
+    with forgettable_statement():
         _leave_seats.run(pk=pk)
 
 

@@ -71,6 +71,18 @@ def forgettable_transaction() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def forgettable_statement() -> Iterator[None]:
+    """The same for a single statement, which is a transaction by itself where nothing else is to be
+    said: on SQLite it takes half the time then.
+    """
+    if connection.vendor == "postgresql" or connection.in_atomic_block:
+        with forgettable_transaction():
+            yield
+    else:
+        yield
+
+
 def storable(text: str) -> str:
     """The text as every database takes it: PostgreSQL refuses NUL and halves of surrogate pairs."""
     return text.replace("\x00", "\ufffd").encode(errors="replace").decode()

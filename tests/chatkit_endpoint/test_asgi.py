@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from asgiref.sync import SyncToAsync
 from asgiref.testing import ApplicationCommunicator
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.core.handlers.asgi import ASGIHandler
-from django.core.signals import request_started
+from django.core.signals import request_finished, request_started
+from django.db import connection, connections, reset_queries
 
 from chatkit_endpoint import asgi
 from tests.observability.helpers import eventually
@@ -21,6 +22,15 @@ from tests.observability.helpers import eventually
 @pytest.fixture(autouse=True)
 def no_threads_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "_idle", [])
+
+
+@pytest.fixture(autouse=True)
+def receivers_stay() -> Iterator[None]:
+    kept = {signal: list(signal.receivers) for signal in (request_started, request_finished)}
+    yield
+    for signal, receivers in kept.items():
+        signal.receivers[:] = receivers
+        signal.sender_receivers_cache.clear()
 
 
 @pytest.fixture
@@ -96,11 +106,39 @@ async def test_a_request_takes_a_thread_for_its_start_and_its_end_and_not_for_mi
         return await call(self, *args, **kwargs)
 
     monkeypatch.setattr(SyncToAsync, "__call__", counted)
-    await _get(asgi.Handler(), "/healthz")
-    assert len(hops) == 2, hops
+    await _get(asgi.get_asgi_application(), "/healthz")
+    assert hops == ["HttpResponseBase.close"]
     hops.clear()
     await _get(ASGIHandler(), "/healthz")
     assert len(hops) > 15, hops
+
+
+async def test_a_thread_is_kept_without_its_connections(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+    seen: list[Any] = []
+
+    def ask(**kwargs: Any) -> None:
+        connection.ensure_connection()
+        seen.append(connections["default"].connection)
+
+    request_started.connect(ask)
+    application = asgi.get_asgi_application()
+    await _get(application, "/healthz")
+    closed: list[Any] = []
+    request_started.disconnect(ask)
+    request_started.connect(lambda **kwargs: closed.append(connection.connection), weak=False)
+    await _get(application, "/healthz")
+    assert seen[0] is not None
+    assert closed == [None]
+
+
+async def test_while_debugging_queries_are_forgotten_at_each_start(settings: Any) -> None:
+    settings.DEBUG = True
+    asgi.get_asgi_application()
+    started = [receiver for _, receiver, *_ in request_started.receivers]
+    assert any(receiver() is reset_queries for receiver in started)
 
 
 async def test_its_answers_are_those_of_django_s_own(transactional_db: None) -> None:
@@ -116,7 +154,7 @@ async def test_its_answers_are_those_of_django_s_own(transactional_db: None) -> 
 
 
 def test_the_settings_keep_the_names_that_deployment_checks_look_for() -> None:
-    before = list(settings.MIDDLEWARE)
+    before = list(django_settings.MIDDLEWARE)
     asgi.Handler()
-    assert before == settings.MIDDLEWARE
+    assert before == django_settings.MIDDLEWARE
     assert "django.middleware.security.SecurityMiddleware" in before
