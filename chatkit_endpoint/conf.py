@@ -61,6 +61,8 @@ class Conf:
     """How many proxies of ours stand before the site, each adding to X-Forwarded-For."""
     chatkit_max_streams: int = 4
     """How many answers one owner may have streaming at once."""
+    chatkit_own_core: bool = False
+    """Whether each server process keeps to a processor core of its own."""
     thread_retention_days: int = 0
     """After how many days without a new word a conversation is deleted, with the text of its turns;
     0: never."""

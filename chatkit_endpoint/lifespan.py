@@ -6,7 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from observability import worker
-from observability.conf import conf
+from observability.conf import conf as observability_conf
+
+from .conf import conf
+from .cores import keep_to_a_core
 
 if TYPE_CHECKING:
     from asgiref.typing import (
@@ -38,6 +41,8 @@ async def _lifespan(receive: ASGIReceiveCallable, send: Any) -> None:
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            if conf().chatkit_own_core:
+                keep_to_a_core()
             worker.start()
             await asyncio.to_thread(_warm_up)
             await send({"type": "lifespan.startup.complete"})
@@ -58,4 +63,4 @@ async def _shut_down() -> None:
     from .streaming import shut_down
 
     await shut_down(SETTLE_SECONDS)
-    await asyncio.to_thread(worker.stop, conf().observability_shutdown_seconds)
+    await asyncio.to_thread(worker.stop, observability_conf().observability_shutdown_seconds)

@@ -218,6 +218,7 @@ CHATKIT_RATE_LIMIT = env.text("CHATKIT_RATE_LIMIT", Conf.chatkit_rate_limit)
 CHATKIT_ADDRESS_RATE_LIMIT = env.text("CHATKIT_ADDRESS_RATE_LIMIT", Conf.chatkit_address_rate_limit)
 CHATKIT_TRUSTED_PROXIES = env.whole("CHATKIT_TRUSTED_PROXIES", Conf.chatkit_trusted_proxies)
 CHATKIT_MAX_STREAMS = env.whole("CHATKIT_MAX_STREAMS", Conf.chatkit_max_streams)
+CHATKIT_OWN_CORE = env.flag("CHATKIT_OWN_CORE")
 CHATKIT_ALLOW_ANONYMOUS = env.flag("CHATKIT_ALLOW_ANONYMOUS")
 CHATKIT_TRANSCRIPTION_MODEL = env.text(
     "CHATKIT_TRANSCRIPTION_MODEL", Conf.chatkit_transcription_model
