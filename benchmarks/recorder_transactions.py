@@ -199,7 +199,7 @@ def main(database: str, turns: int) -> None:
     from django.test import override_settings
 
     call_command("migrate", verbosity=0)
-    limits = dict.fromkeys(("CHATKIT_RATE_LIMIT", "CHATKIT_ADDRESS_RATE_LIMIT"), "999999/s")
+    limits = dict.fromkeys(("CHATKIT_RATE_LIMIT", "CHATKIT_ADDRESS_RATE_LIMIT"), "999999/d")
     with override_settings(
         ALLOWED_HOSTS=["testserver"], CHATKIT_SERVER=f"{__name__}.server", **limits
     ):

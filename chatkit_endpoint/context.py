@@ -46,6 +46,13 @@ class RequestContext:
     """The timed steps of this request."""
     turn: TurnRecorder | None = field(default=None, repr=False)
     """The turn that answers this request, once there is one."""
+    is_streamed: bool = False
+    """Whether a stream answers it, and so a turn."""
+
+    @property
+    def has_turn_ahead(self) -> bool:
+        """Whether the beginning or the end of a turn is yet to be stored."""
+        return self.is_streamed and (self.turn is None or not self.turn.has_ended)
 
     @property
     def facts(self) -> Source | None:

@@ -8,6 +8,7 @@ exactly like what does not exist.
 from __future__ import annotations
 
 import uuid
+from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -26,7 +27,7 @@ from django.db.models.constants import OnConflict
 from django.utils import timezone
 from pydantic import TypeAdapter
 
-from observability.database import run_in_database, storable
+from observability.database import forgettable_transaction, run_in_database, storable
 from observability.prepared import Insert, Param, Select, Update
 from observability.span_log import Kind
 
@@ -167,6 +168,13 @@ async def _unit_of_work(
         return await run_in_database(work, *args, **kwargs)
 
 
+def _transaction(context: RequestContext) -> AbstractContextManager[None]:
+    """One that waits for PostgreSQL's disk only if no later one of this request does: those of a
+    turn put on the disk all that was committed before them.
+    """
+    return forgettable_transaction() if context.has_turn_ahead else transaction.atomic()
+
+
 def full_length_id(item_type: StoreItemType) -> str:
     """An id with the SDK's prefix and a whole UUID: the SDK's own 8 digits collide."""
     prefix, _, _ = default_generate_id(item_type).partition("_")
@@ -184,7 +192,7 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
     # The SDK also hands over a Thread, whose items are not ours to store here.
     payload = thread.model_dump_json(exclude={"items"})
     title, now, owner = storable(thread.title or ""), timezone.now(), owner_of(context)
-    with transaction.atomic():
+    with _transaction(context):
         kept = _locked_thread_payload.first(key=thread.id, **owner)
         if kept is not None:
             # A turn writes back the copy that it began with: what an operator said stands.
@@ -259,7 +267,7 @@ def _save_item(
     if item.id == FAKE_ITEM_ID:
         # All messages of such a model bear it; under one id they would overwrite each other.
         item = item.model_copy(update={"id": full_length_id("message")})
-    with transaction.atomic():
+    with _transaction(context):
         found = _thread_pk.first(key=storable(thread_id), **owner_of(context))
         if found is None:
             raise NotFoundError(f"Thread {thread_id} not found")

@@ -77,6 +77,7 @@ class OwnedStream:
     def __init__(self, frames: AsyncIterable[bytes], context: RequestContext) -> None:
         self._frames = frames
         self._context = context
+        context.is_streamed = True
         self._buffer = FrameBuffer()
         self._sent_events = 0
         self._failure: Exception | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +24,8 @@ from chatkit.types import (
     ThreadMetadata,
 )
 from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pydantic import AnyUrl
 from pytest_django import Settings
 
@@ -31,7 +34,8 @@ from chatkit_endpoint.errors import Fault, Refused
 from chatkit_endpoint.models import Attachment as AttachmentRow
 from chatkit_endpoint.models import Thread as ThreadRow
 from chatkit_endpoint.models import ThreadItem as ItemRow
-from chatkit_endpoint.store import DjangoStore
+from chatkit_endpoint.store import DjangoStore, _save_item, _save_thread
+from observability import turns
 from observability.models import Hold, Turn
 from observability.recorder import Identity, TurnRecorder
 from tests.chatkit_endpoint.conversations import context_of, found, plant
@@ -324,3 +328,46 @@ def test_these_are_all_methods_of_a_store() -> None:
     methods = {name for name in vars(Store) if not name.startswith("_")}
     assert len(methods) == 14
     assert methods <= set(vars(DjangoStore))
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's log is its own.")
+class TestDisk:
+    """PostgreSQL's disk, which a commit waits for unless its transaction says otherwise."""
+
+    @staticmethod
+    def _waits(context: RequestContext) -> list[bool]:
+        """Whether a thread's and an item's being stored does."""
+        waits = []
+        works = (
+            partial(_save_thread, a_thread(title=f"{context.has_turn_ahead}"), context),
+            partial(_save_item, "thr_1", a_message(), context),
+        )
+        for work in works:
+            with CaptureQueriesContext(connection) as captured:
+                work()
+            waits.append(not any("synchronous_commit" in each["sql"] for each in captured))
+        return waits
+
+    def test_what_no_turn_follows_waits_for_it(self, context: RequestContext) -> None:
+        assert self._waits(context) == [True, True]
+
+    def test_what_is_stored_before_a_turn_s_end_does_not(self, context: RequestContext) -> None:
+        context.is_streamed = True
+        assert self._waits(context) == [False, False]
+        context.turn = TurnRecorder(thread_id="thr_1", identity=Identity())
+        assert self._waits(context) == [False, False]
+
+    def test_what_is_stored_after_it_does(self, context: RequestContext) -> None:
+        context.is_streamed = True
+        context.turn = TurnRecorder(thread_id="thr_other", identity=Identity())
+        context.turn.finish()
+        assert self._waits(context) == [True, True]
+
+    def test_a_turn_s_beginning_and_end_do(self) -> None:
+        recorder = TurnRecorder(thread_id="thr_1", identity=Identity())
+        with CaptureQueriesContext(connection) as captured:
+            turns.open_turn(recorder)
+            recorder.finish()
+            turns.settle_turn(recorder)
+        assert captured
+        assert not any("synchronous_commit" in each["sql"] for each in captured)
