@@ -153,6 +153,14 @@ async def test_what_fails_later_ends_the_stream_with_an_error_event() -> None:
     assert b"words" not in last
 
 
+async def test_who_stores_for_it_knows_that_a_turn_is_ahead() -> None:
+    context = a_context()
+    assert not context.has_turn_ahead
+    work = Work(b"frame")
+    await OwnedStream(work, context).begin()
+    assert context.has_turn_ahead
+
+
 async def test_the_work_has_a_context_of_its_own() -> None:
     """With the request's it would run ORM calls on the request's thread, and keep a connection."""
     seen = []
