@@ -169,7 +169,10 @@ def _take(key: str, rate: Rate) -> bool:
         now = ExpressionWrapper(Now(), output_field=DateTimeField())
         found = bucket.annotate(now=now).values_list("full_at", "now").first()
         if found is not None:
-            raise Refused(Fault.RATE, retry_after=_seconds_until_token(*found, rate))
+            full_at, now = found
+            if full_at <= now + room:
+                continue  # It was being made, by another's request.
+            raise Refused(Fault.RATE, retry_after=_seconds_until_token(full_at, now, rate))
         RateBucket.objects.bulk_create(
             [RateBucket(key=key, full_at=Now() - rate.interval)],
             ignore_conflicts=True,

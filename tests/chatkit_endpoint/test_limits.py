@@ -94,6 +94,24 @@ def test_of_50_at_once_exactly_as_many_get_through_as_may() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_of_those_who_come_at_once_to_a_bucket_that_is_not_there_yet_nobody_is_refused() -> None:
+    at_once, buckets = 4, 50
+    barrier = Barrier(at_once)
+
+    def take_of_each(_: int) -> None:
+        try:
+            for number in range(buckets):
+                barrier.wait(30)
+                take([Allowance(f"new {number}", HOURLY)])
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(take_of_each, range(at_once)))
+    assert RateBucket.objects.count() == buckets
+
+
+@pytest.mark.django_db(transaction=True)
 def test_tokens_come_back_one_by_one() -> None:
     for _ in range(10):
         take([Allowance("x", HOURLY)])
