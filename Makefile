@@ -50,8 +50,8 @@ faults: $(STAMP) ## Do all that can go wrong, at its full size, on SQLite and Po
 	FAULTS=whole $(BIN)/python -m tests.postgres -- \
 		$(BIN)/python -m pytest --timeout 3600 tests/faults $(ARGS)
 
-bench: $(STAMP) ## Measure everything, for three hours; python -m benchmarks.streaming --help for one
-	for name in streaming recorder storing store draining start purging reading collector_down; do \
+bench: $(STAMP) ## Measure everything, for four hours; python -m benchmarks.streaming --help for one
+	for name in streaming "streaming --own-core" recorder storing store draining start purging reading collector_down; do \
 		echo "## $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
 

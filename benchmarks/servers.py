@@ -54,6 +54,14 @@ class Server:
                 found += map(int, (task / "children").read_text().split())
         return found
 
+    def keep_to_cores(self) -> None:
+        """Each process to a core of its own, the last first, as CHATKIT_OWN_CORE has it for ours.
+        For processes of one thread.
+        """
+        cores = sorted(os.sched_getaffinity(0), reverse=True)
+        for number, pid in enumerate(self.pids()):
+            os.sched_setaffinity(pid, {cores[number % len(cores)]})
+
     def cpu_seconds(self) -> float:
         """What they have spent so far, in user and in kernel mode, all threads together."""
         ticks = 0
@@ -127,21 +135,33 @@ def measure(
 
 
 @contextmanager
-def bare_server(respond: str, *, folder: Path, clients: int, processes: int) -> Iterator[Server]:
+def bare_server(
+    respond: str, *, folder: Path, clients: int, processes: int, own_core: bool = False
+) -> Iterator[Server]:
     """The SDK by itself. ``respond`` is one of RESPONDS."""
     sessions = [secrets.token_hex(16) for _ in range(clients)]
     with _uvicorn(f"benchmarks.bare:{respond}", folder, processes, {}) as (process, port):
-        yield Server(process=process, port=port, sessions=sessions)
+        server = Server(process=process, port=port, sessions=sessions)
+        if own_core:
+            server.keep_to_cores()
+        yield server
 
 
 @contextmanager
 def our_server(
-    respond: str, *, database: str, folder: Path, clients: int, processes: int
+    respond: str,
+    *,
+    database: str,
+    folder: Path,
+    clients: int,
+    processes: int,
+    own_core: bool = False,
 ) -> Iterator[Server]:
     """The site as in production, with so many people signed in to a new database."""
     sessions = _signed_in(database, clients)
     with sink() as sink_port:
         environment = our_environment(respond, database, sink_port)
+        environment["CHATKIT_OWN_CORE"] = str(int(own_core))
         with _uvicorn("chatsite.asgi:application", folder, processes, environment) as started:
             process, port = started
             yield Server(process=process, port=port, sessions=sessions, sink_port=sink_port)

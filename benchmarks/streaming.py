@@ -38,6 +38,7 @@ class Compared:
 
     database: str
     processes: int
+    own_core: bool
     respond: str
     clients: int
     bare: list[Measured]
@@ -108,14 +109,22 @@ def compare(
     clients: Sequence[int],
     runs: int,
     turns: int,
+    own_core: bool,
     folder: Path,
 ) -> Iterator[Compared]:
     """Both servers, under the load of each number of clients in turn."""
     most = max(clients)
     with (
-        bare_server(respond, folder=folder, clients=most, processes=processes) as bare,
+        bare_server(
+            respond, folder=folder, clients=most, processes=processes, own_core=own_core
+        ) as bare,
         our_server(
-            respond, database=database, folder=folder, clients=most, processes=processes
+            respond,
+            database=database,
+            folder=folder,
+            clients=most,
+            processes=processes,
+            own_core=own_core,
         ) as ours,
     ):
         for server in (bare, ours):
@@ -132,6 +141,7 @@ def compare(
             yield Compared(
                 database=vendor,
                 processes=processes,
+                own_core=own_core,
                 respond=respond,
                 clients=number,
                 bare=found[bare.port],
@@ -151,6 +161,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--runs", type=int, default=RUNS, help="on each side; medians are told")
     parser.add_argument("--turns", type=int, default=TURNS, help="of one run, all clients together")
+    parser.add_argument(
+        "--own-core", action="store_true", help="have each process, of either side, keep to a core"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args(arguments)
     combinations = [(n, respond) for n in options.processes for respond in options.respond]
@@ -170,6 +183,7 @@ def main(arguments: Sequence[str]) -> None:
                     clients=options.clients,
                     runs=options.runs,
                     turns=options.turns,
+                    own_core=options.own_core,
                     folder=Path(name),
                 ):
                     found.append(compared)

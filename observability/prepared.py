@@ -28,9 +28,6 @@ ROWS_AT_ONCE = 16
 _AS_IT_IS: dict[type, type] = {
     models.CharField: str,
     models.TextField: str,
-    models.IntegerField: int,
-    models.PositiveIntegerField: int,
-    models.PositiveSmallIntegerField: int,
     models.BigAutoField: int,
     models.ForeignKey: int,
 }
