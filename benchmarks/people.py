@@ -1,4 +1,5 @@
-"""A new database with people who have signed in: ``python -m benchmarks.people DATABASE_URL N``.
+"""A new database with people who have signed in, by an authentication backend of that dotted path:
+``python -m benchmarks.people DATABASE_URL N BACKEND``.
 
 Prints the keys of their sessions as JSON.
 """
@@ -11,7 +12,7 @@ import sys
 from .site import set_up
 
 
-def sign_in(people: int) -> list[str]:
+def sign_in(people: int, backend: str) -> list[str]:
     """Migrate, make so many users, and sign each of them in."""
     from django.conf import settings
     from django.contrib.auth.models import User
@@ -22,11 +23,11 @@ def sign_in(people: int) -> list[str]:
     keys = []
     for number in range(people):
         client = Client()
-        client.force_login(User.objects.create(username=f"person{number}"))
+        client.force_login(User.objects.create(username=f"person{number}"), backend)
         keys.append(client.cookies[settings.SESSION_COOKIE_NAME].value)
     return keys
 
 
 if __name__ == "__main__":
     set_up(sys.argv[1])
-    sys.stdout.write(json.dumps(sign_in(int(sys.argv[2]))))
+    sys.stdout.write(json.dumps(sign_in(int(sys.argv[2]), sys.argv[3])))

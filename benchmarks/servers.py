@@ -177,15 +177,17 @@ def bare_django_server(
         "DJANGO_SECRET_KEY": _SECRET_KEY,
         "BENCHMARK_SERVER": server,
     }
-    sessions = _signed_in(database, clients)
+    sessions = _signed_in(database, clients, "django.contrib.auth.backends.ModelBackend")
     with _uvicorn("benchmarks.bare_django:application", folder, 1, environment) as (process, port):
         yield Server(process=process, port=port, sessions=sessions)
 
 
-def _signed_in(database: str, people: int) -> list[str]:
+def _signed_in(
+    database: str, people: int, backend: str = "chatkit_endpoint.backends.ModelBackend"
+) -> list[str]:
     """The keys of so many sessions in a new database."""
     done = subprocess.run(  # noqa: S603 (The program is ours.)
-        [sys.executable, "-m", "benchmarks.people", database, str(people)],
+        [sys.executable, "-m", "benchmarks.people", database, str(people), backend],
         check=True,
         stdout=subprocess.PIPE,
         cwd=ROOT,
