@@ -1,14 +1,15 @@
 """The ASGI application of a site that chats: Django's, and what a chat needs before and around it.
 
-Django takes a thread for whatever might block, a new one for each request, and one more to end it:
-about four milliseconds of a turn. Here middleware that can't block takes none, and threads are kept
-for the next request. A view sees no difference: the synchronous parts of one request still share
-one thread.
+Django takes a thread for whatever might block, a new one for each request, and asgiref one more to
+end that: about four milliseconds of a turn. Here middleware that can't block takes none, and
+threads are kept for the next request. A view sees no difference: the synchronous parts of one
+request still share one thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 KEPT_THREADS = 64
 """How many requests' threads are kept at most. Open requests have one each, as ever."""
 
-_idle: list[ThreadSensitiveContext] = []
+_idle: list[ThreadPoolExecutor] = []
 
 
 class Handler(ASGIHandler):
@@ -81,12 +82,23 @@ def _close_connections(**kwargs: Any) -> None:
 
 @contextmanager
 def _kept_thread() -> Iterator[None]:
+    """A thread for the synchronous parts of one request, in a context of the request's own: a task
+    that outlives the request has left it, and gets one from asgiref.
+    """
+    thread = _idle.pop() if _idle else ThreadPoolExecutor(1, thread_name_prefix="request")
     # Django enters a context of its own only where there is none.
-    context = _idle.pop() if _idle else ThreadSensitiveContext()
+    context = ThreadSensitiveContext()
+    SyncToAsync.context_to_thread_executor[context] = thread
     token = SyncToAsync.thread_sensitive_context.set(context)
+    is_over = False
     try:
         yield
+        is_over = True
     finally:
         SyncToAsync.thread_sensitive_context.reset(token)
-        if len(_idle) < KEPT_THREADS:
-            _idle.append(context)
+        SyncToAsync.context_to_thread_executor.pop(context, None)
+        # After an exception it may be at work still, or have a connection.
+        if is_over and len(_idle) < KEPT_THREADS:
+            _idle.append(thread)
+        else:
+            thread.shutdown(wait=False)

@@ -24,7 +24,13 @@ class ModelBackend(backends.ModelBackend):
 
 def _chooses(manager: models.Manager[Any]) -> bool:
     """Whether it leaves some users out, perhaps others each time: no wording holds for that."""
-    return type(manager).get_queryset is not models.Manager.get_queryset
+    kind: Any = type(manager)
+    plain: Any = models.Manager
+    return (
+        kind.get_queryset is not plain.get_queryset
+        or kind.get is not plain.get
+        or kind._queryset_class is not models.QuerySet
+    )
 
 
 def _one(model: type[models.Model], pk: Any) -> Any:

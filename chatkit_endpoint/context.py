@@ -47,11 +47,11 @@ class RequestContext:
     turn: TurnRecorder | None = field(default=None, repr=False)
     """The turn that answers this request, once there is one."""
     is_streamed: bool = False
-    """Whether a stream answers it, and so a turn."""
+    """Whether a stream answers it, and so a turn, unless that fails before it begins."""
 
     @property
     def has_turn_ahead(self) -> bool:
-        """Whether the beginning or the end of a turn is yet to be stored."""
+        """Whether, if nothing fails, the beginning or the end of a turn is yet to be stored."""
         return self.is_streamed and (self.turn is None or not self.turn.has_ended)
 
     @property

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ def keep_to_a_core() -> int | None:
     for core in sorted(os.sched_getaffinity(0), reverse=True):
         if _claim(core):
             for thread in Path("/proc/self/task").iterdir():
-                os.sched_setaffinity(int(thread.name), {core})
+                with suppress(ProcessLookupError):  # It has just ended.
+                    os.sched_setaffinity(int(thread.name), {core})
             logger.info("This process keeps to core %d.", core)
             return core
     logger.warning("CHATKIT_OWN_CORE does nothing: there are more processes than cores.")

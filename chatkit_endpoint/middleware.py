@@ -101,7 +101,8 @@ class SecurityMiddleware(_WithoutThreads, security.SecurityMiddleware):
 
 class SessionMiddleware(_WithoutThreads, sessions.SessionMiddleware):
     def saves(self, request: HttpRequest) -> bool:
-        return request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST
+        session = getattr(request, "session", None)  # A view may have taken it away.
+        return session is not None and (session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
 
 
 class XFrameOptionsMiddleware(_WithoutThreads, clickjacking.XFrameOptionsMiddleware):

@@ -16,7 +16,7 @@ from observability.prepared import Param, Select
 
 class SessionStore(db.SessionStore):
     def load(self) -> dict[str, Any]:
-        found = _session_data().first(key=self.session_key, now=timezone.now())
+        found = _session_data(self.model).first(key=self.session_key, now=timezone.now())
         if found is None:
             self._session_key = None
             return {}
@@ -25,11 +25,10 @@ class SessionStore(db.SessionStore):
 
 
 @cache
-def _session_data() -> Select:
-    session = db.SessionStore.get_model_class()
-    field = session._meta.get_field
+def _session_data(model: Any) -> Select:
+    field = model._meta.get_field
     return Select(
-        session.objects.filter(
+        model.objects.filter(
             session_key=Param("key", field("session_key")),
             expire_date__gt=Param("now", field("expire_date")),
         ).values_list("session_data")

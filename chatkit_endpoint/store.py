@@ -169,8 +169,9 @@ async def _unit_of_work(
 
 
 def _transaction(context: RequestContext) -> AbstractContextManager[None]:
-    """One that waits for PostgreSQL's disk only if no later one of this request does: those of a
-    turn put on the disk all that was committed before them.
+    """One that waits for PostgreSQL's disk unless a later one of this request will: those of a turn
+    put on the disk all that was committed before them. Where none follows after all, PostgreSQL
+    does within a second.
     """
     return forgettable_transaction() if context.has_turn_ahead else transaction.atomic()
 

@@ -106,7 +106,7 @@ def _database() -> dict[str, Any]:
         VAR_DIR.mkdir(exist_ok=True)
         url = f"sqlite:///{VAR_DIR / 'db.sqlite3'}"
     config: dict[str, Any] = environ.Env.db_url_config(url)
-    config["CONN_MAX_AGE"] = 0  # Under ASGI a kept connection belongs to a thread that ends.
+    config["CONN_MAX_AGE"] = 0  # Under ASGI a kept connection would belong to one thread of many.
     options = config.setdefault("OPTIONS", {})
     if config["ENGINE"] == "django.db.backends.sqlite3":
         # WAL: readers don't wait for the writer. IMMEDIATE: a transaction that reads before it

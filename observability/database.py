@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 THREADS = 4
 """Where the database is a server, which they wait for. SQLite has one: it works in our process, for
-some 20 µs at a time, and more threads only wait for each other, for its lock and for Python's."""
+some 20 µs at a time, and more threads fight over Python's lock. The price: while another process
+writes, who only reads waits with those who write."""
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asgiref.sync import SyncToAsync
+from asgiref.sync import SyncToAsync, sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.conf import settings as django_settings
 from django.core.handlers.asgi import ASGIHandler
@@ -93,6 +93,30 @@ async def test_no_more_threads_are_kept_than_that(
     await asyncio.gather(*(_get(handler, "/healthz") for _ in range(3)))
     assert len(asgi._idle) == 1
     await asyncio.to_thread(eventually, lambda: sum(map(threading.Thread.is_alive, threads)) == 1)
+
+
+async def test_a_task_that_outlives_its_request_has_left_its_thread() -> None:
+    over = asyncio.Event()
+
+    async def late() -> threading.Thread:
+        await over.wait()
+        return await sync_to_async(threading.current_thread)()
+
+    with asgi._kept_thread():
+        thread = await sync_to_async(threading.current_thread)()
+        task = asyncio.create_task(late())
+    over.set()
+    with asgi._kept_thread():
+        assert await sync_to_async(threading.current_thread)() is thread
+        assert await task is not thread
+
+
+async def test_the_thread_of_a_request_that_failed_is_not_kept() -> None:
+    with pytest.raises(OSError, match="gone"), asgi._kept_thread():
+        thread = await sync_to_async(threading.current_thread)()
+        raise OSError("gone")
+    assert asgi._idle == []
+    await asyncio.to_thread(eventually, lambda: not thread.is_alive())
 
 
 async def test_a_request_takes_a_thread_for_its_start_and_its_end_and_not_for_middleware(

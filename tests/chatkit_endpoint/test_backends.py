@@ -10,7 +10,7 @@ from django.db import connection, models
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from chatkit_endpoint.backends import ModelBackend
+from chatkit_endpoint.backends import ModelBackend, _chooses
 
 pytestmark = pytest.mark.django_db
 
@@ -23,6 +23,7 @@ def test_the_site_has_it_and_signs_in_by_it(client: Client) -> None:
 
 
 def test_it_gives_the_users_that_django_s_gives_in_one_query() -> None:
+    assert not _chooses(User._default_manager)
     for name in ("alice", "bob"):
         pk = User.objects.create_user(name, f"{name}@example.com", "correct horse").pk
         with CaptureQueriesContext(connection) as captured:
@@ -44,6 +45,19 @@ def test_nobody_is_nobody() -> None:
 def test_who_is_not_active_is_nobody() -> None:
     pk = User.objects.create_user("alice", is_active=False).pk
     assert ModelBackend().get_user(pk) is None
+
+
+def test_a_manager_that_hides_some_in_its_own_get_is_asked() -> None:
+    class Hiding(models.QuerySet[User]):
+        def get(self, *args: object, **kwargs: object) -> User:
+            raise self.model.DoesNotExist
+
+    class OfItsOwn(UserManager[User]):
+        def get(self, *args: object, **kwargs: object) -> User:
+            raise self.model.DoesNotExist
+
+    assert _chooses(models.Manager.from_queryset(Hiding)())
+    assert _chooses(OfItsOwn())
 
 
 def test_a_manager_that_chooses_is_asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

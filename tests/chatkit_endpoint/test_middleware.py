@@ -63,6 +63,15 @@ async def test_a_session_that_is_to_be_saved_is_saved_on_a_thread(transactional_
     assert await store.aget("seen") is True
 
 
+async def test_a_view_may_take_the_session_away() -> None:
+    async def answer(request: Any) -> HttpResponse:
+        del request.session
+        return HttpResponse()
+
+    response: Any = await middleware.SessionMiddleware(answer)(RequestFactory().get("/"))  # type: ignore[misc]
+    assert response.status_code == 200
+
+
 async def test_messages_that_are_to_be_kept_are_kept() -> None:
     async def answer(request: Any) -> HttpResponse:
         request._messages.add(constants.INFO, "Saved.")
