@@ -20,14 +20,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS = 4
-"""Where the database is a server, which they wait for. SQLite has one: it works in our process, for
-some 20 µs at a time, and more threads fight over Python's lock. The price: while another process
-writes, who only reads waits with those who write."""
+"""Where the database is a server, which they wait for."""
+SQLITE_THREADS = 2
+"""It works in our process, for some 20 µs at a time, and more threads only fight over Python's
+lock. Not one: while that waited for another process to end its writing, nobody could read."""
 
 
 @cache
 def _executor() -> ThreadPoolExecutor:
-    threads = 1 if connection.vendor == "sqlite" else THREADS
+    threads = SQLITE_THREADS if connection.vendor == "sqlite" else THREADS
     return ThreadPoolExecutor(threads, thread_name_prefix="chatkit-db")
 
 
