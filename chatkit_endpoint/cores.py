@@ -32,13 +32,22 @@ def keep_to_a_core() -> int | None:
     # From the last, for the first has most to do besides.
     for core in sorted(os.sched_getaffinity(0), reverse=True):
         if _claim(core):
-            for thread in Path("/proc/self/task").iterdir():
-                with suppress(ProcessLookupError):  # It has just ended.
-                    os.sched_setaffinity(int(thread.name), {core})
+            try:
+                _tie_to(core)
+            except PermissionError:
+                _claims.pop().close()
+                logger.warning("CHATKIT_OWN_CORE does nothing: the system does not allow it.")
+                return None
             logger.info("This process keeps to core %d.", core)
             return core
     logger.warning("CHATKIT_OWN_CORE does nothing: there are more processes than cores.")
     return None
+
+
+def _tie_to(core: int) -> None:
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):  # It has just ended.
+            os.sched_setaffinity(int(thread.name), {core})
 
 
 def _claim(core: int) -> bool:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 THREADS = 4
 """Where the database is a server, which they wait for."""
 SQLITE_THREADS = 2
-"""It works in our process, for some 20 µs at a time, and more threads only fight over Python's
+"""SQLite works in our process, for some 20 µs at a time, and more threads only fight over Python's
 lock. Not one: while that waited for another process to end its writing, nobody could read."""
 
 

@@ -76,6 +76,21 @@ assert cores.keep_to_a_core() == int(os.read(reader, 9))
     )
 
 
+def test_a_process_that_may_not_be_tied_starts_all_the_same() -> None:
+    run_python(
+        BEGIN
+        + """
+tie = os.sched_setaffinity
+def refuse(*_):
+    raise PermissionError
+os.sched_setaffinity = refuse
+assert cores.keep_to_a_core() is None
+os.sched_setaffinity = tie
+assert cores.keep_to_a_core() == allowed[-1]
+"""
+    )
+
+
 def test_a_server_keeps_to_a_core_if_it_is_told_to(tmp_path: Path) -> None:
     with django_server(tmp_path, CHATKIT_OWN_CORE="1") as server:
         (core,) = os.sched_getaffinity(server.pid)

@@ -33,9 +33,7 @@ def test_the_site_has_them() -> None:
 def test_a_session_that_django_stored_is_read_in_one_query() -> None:
     for name in ("one", "two"):
         key = a_session(name=name)
-        with CaptureQueriesContext(
-            connection,
-        ) as captured:
+        with CaptureQueriesContext(connection) as captured:
             session = SessionStore(key)
             assert session["name"] == name
             assert session.session_key == key
