@@ -4,7 +4,7 @@
 database; where to forward to stands in the environment. A turn is one of ``benchmarks.answers.
 Short``, with all of the site around it. Prints the counts as JSON.
 
-What counts is each BEGIN with its end, and each statement that writes without one.
+What counts is each BEGIN with its end, and each message that writes without one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Counting(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         sql, thread = str(record.__dict__["sql"]), record.thread
-        written = [" ".join(found.groups()) for found in _WRITES.finditer(sql)][:1]
+        written = [" ".join(found.groups()) for found in _WRITES.finditer(sql)]
         if sql.startswith("BEGIN"):
             self._open[thread] = Transaction(owner=_owner())
         elif sql in {"COMMIT", "ROLLBACK"}:

@@ -15,13 +15,13 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import (
     BigAutoField,
     CharField,
@@ -31,16 +31,13 @@ from django.db.models import (
     F,
     Q,
 )
+from django.db.models.constants import OnConflict
 from django.db.models.functions import Greatest, Now
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext
 
-from observability.database import (
-    forgettable_statement,
-    forgettable_transaction,
-    run_in_database,
-)
-from observability.prepared import Delete, Insert, Param, Select, Update
+from observability.database import forgettable_transaction, run_in_database
+from observability.prepared import Delete, Insert, Param, Ready, Select, Update, run_together
 
 from .conf import conf
 from .context import RequestContext
@@ -83,6 +80,7 @@ _add_seats = Insert(
     OpenStream,
     expressions={"lease_expires_at": Now() + Param("lease", DurationField())},
     gives_keys=True,
+    on_conflict=OnConflict.IGNORE,
 )
 _leave_seats = Delete(
     OpenStream.objects.filter(Q(pk=Param("pk", BigAutoField())) | Q(lease_expires_at__lt=Now()))
@@ -144,14 +142,24 @@ def allowances_of(
     return found
 
 
-def take(allowances: Iterable[Allowance]) -> None:
+def take(allowances: Sequence[Allowance]) -> None:
     """Take one token from each bucket, or from none and raise Refused. Synchronous."""
-    is_new = False
+    if _take_at_once(allowances):
+        return
     with forgettable_transaction():
-        for key, rate in allowances:
-            is_new |= _take(key, rate)
-    if is_new:
+        # All of them, one by one: each keeps the order, so that nobody waits for each other.
+        is_new = [_take(*each) for each in allowances]
+    if any(is_new):
         forget()
+
+
+def _take_at_once(allowances: Sequence[Allowance]) -> bool:
+    """Take one token from each bucket, if all are there and have one. Returns whether it did."""
+    with forgettable_transaction():
+        has_taken = all(run_together(*(_taking(*each) for each in allowances)))
+        if not has_taken:
+            transaction.set_rollback(True)
+    return has_taken
 
 
 def give_back(allowances: Iterable[Allowance]) -> None:
@@ -160,17 +168,20 @@ def give_back(allowances: Iterable[Allowance]) -> None:
         RateBucket.objects.filter(key=key).update(full_at=F("full_at") - rate.interval)
 
 
+def _taking(key: str, rate: Rate) -> Ready:
+    return _take_token.ready(key=key, room=rate.period - rate.interval, interval=rate.interval)
+
+
 def _take(key: str, rate: Rate) -> bool:
     """Take a token. Returns whether the bucket was made for it."""
     is_new = False
-    room = rate.period - rate.interval
-    while not _take_token.run(key=key, room=room, interval=rate.interval):
+    while not _taking(key, rate).run():
         bucket = RateBucket.objects.filter(key=key)
         now = ExpressionWrapper(Now(), output_field=DateTimeField())
         found = bucket.annotate(now=now).values_list("full_at", "now").first()
         if found is not None:
             full_at, now = found
-            if full_at <= now + room:
+            if full_at <= now + rate.period - rate.interval:
                 continue  # It was being made, by another's request.
             raise Refused(Fault.RATE, retry_after=_seconds_until_token(full_at, now, rate))
         RateBucket.objects.bulk_create(
@@ -242,15 +253,12 @@ async def _give_back(taking: asyncio.Task[int]) -> None:
 
 def _take_seat(context: RequestContext) -> int:
     """The primary key of the seat."""
-    for seat in _free_seats(context):
-        try:
-            with forgettable_statement():
-                stream = OpenStream(tenant=context.tenant, owner_key=context.owner_key, seat=seat)
-                _add_seats.run([stream], lease=timedelta(seconds=SEAT_SECONDS))
-        except IntegrityError:
-            continue  # Somebody was faster.
-        _seats.add(stream.pk)
-        return stream.pk
+    lease = timedelta(seconds=SEAT_SECONDS)
+    for seat in _seats_to_try(context):
+        stream = OpenStream(tenant=context.tenant, owner_key=context.owner_key, seat=seat)
+        if any(run_together(*_add_seats.ready([stream], lease=lease), is_forgettable=True)):
+            _seats.add(stream.pk)
+            return stream.pk
     raise Refused(
         Fault.RATE,
         gettext("Too many answers are being written at once. Wait until one is done."),
@@ -258,20 +266,23 @@ def _take_seat(context: RequestContext) -> int:
     )
 
 
-def _free_seats(context: RequestContext) -> set[int]:
+def _seats_to_try(context: RequestContext) -> Iterator[int]:
+    """The first without a look: it is free, but for who has another answer. Then those that are,
+    one of which somebody else may be faster to take.
+    """
     seats = set(range(conf().chatkit_max_streams))
+    yield from sorted(seats)[:1]
     owner = owner_of(context)
     free = seats - {seat for (seat,) in _seats_taken.rows(**owner)}
     if not free and OpenStream.objects.owned_by(context).expired().delete()[0]:
         free = seats - {seat for (seat,) in _seats_taken.rows(**owner)}
-    return free
+    yield from free
 
 
 def _leave_seat(pk: int) -> None:
     _seats.discard(pk)
     # With those of processes that died.
-    with forgettable_statement():
-        _leave_seats.run(pk=pk)
+    run_together(_leave_seats.ready(pk=pk), is_forgettable=True)
 
 
 def renew_seats() -> None:

@@ -28,7 +28,7 @@ from django.utils import timezone
 from pydantic import TypeAdapter
 
 from observability.database import forgettable_transaction, run_in_database, storable
-from observability.prepared import Insert, Param, Select, Update
+from observability.prepared import Insert, Param, Select, Update, run_together
 from observability.span_log import Kind
 
 from . import retention
@@ -49,25 +49,28 @@ _item_adapter: TypeAdapter[ThreadItem] = TypeAdapter(ThreadItem)
 _attachment_adapter: TypeAdapter[ChatKitAttachment] = TypeAdapter(ChatKitAttachment)
 
 _KEY = Param("key", models.CharField())
-_PK = Param("pk", models.BigAutoField())
+_THREAD_KEY = Param("thread_key", models.CharField())
 _NOW = Param("now", models.DateTimeField())
 _CURSOR = Param("cursor", models.BigAutoField())
 _threads = Thread.objects.owned_by(OWNER)
-_items = ThreadItemRow.objects.filter(thread=_PK)
+_this_thread = models.Subquery(
+    Thread.objects.owned_by(OWNER).filter(key=_THREAD_KEY).order_by().values("pk")
+)
+# Not a join: for one page PostgreSQL would read the whole thread and sort it.
+_items = ThreadItemRow.objects.filter(thread=_this_thread)
 _item_payload = Select(
     ThreadItemRow.objects.owned_by(OWNER)
-    .filter(thread__key=Param("thread_key", models.CharField()), key=_KEY)
+    .filter(thread__key=_THREAD_KEY, key=_KEY)
     .values_list("payload")
 )
 _attachment_payload = Select(
     Attachment.objects.owned_by(OWNER).filter(key=_KEY).values_list("payload")
 )
-_thread_pk = Select(Thread.objects.owned_by(OWNER).filter(key=_KEY).values_list("pk"))
 _thread_payload = Select(Thread.objects.owned_by(OWNER).filter(key=_KEY).values_list("payload"))
 _locked_thread_payload = Select(
     Thread.objects.owned_by(OWNER).filter(key=_KEY).select_for_update().values_list("payload")
 )
-_add_thread = Insert(Thread)
+_add_thread = Insert(Thread, on_conflict=OnConflict.IGNORE)
 _change_thread = Update(
     Thread.objects.owned_by(OWNER).filter(key=_KEY),
     title=Param("title", Thread._meta.get_field("title")),
@@ -75,10 +78,15 @@ _change_thread = Update(
     status=Param("status", models.CharField()),
     updated_at=_NOW,
 )
-_touch_thread = Update(Thread.objects.filter(pk=_PK), updated_at=_NOW)
-_add_item = Insert(ThreadItemRow, on_conflict=OnConflict.IGNORE)
+_touch_thread = Update(Thread.objects.owned_by(OWNER).filter(key=_THREAD_KEY), updated_at=_NOW)
+_add_item = Insert(
+    ThreadItemRow,
+    expressions={"thread_id": _this_thread},
+    on_conflict=OnConflict.IGNORE,
+)
 _put_item = Insert(
     ThreadItemRow,
+    expressions={"thread_id": _this_thread},
     on_conflict=OnConflict.UPDATE,
     unique_fields=("thread", "key"),
     update_fields=("type", "payload"),
@@ -193,6 +201,20 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
     # The SDK also hands over a Thread, whose items are not ours to store here.
     payload = thread.model_dump_json(exclude={"items"})
     title, now, owner = storable(thread.title or ""), timezone.now(), owner_of(context)
+    row = Thread(
+        key=thread.id,
+        user_id=_user_id(context),
+        title=title,
+        payload=payload,
+        status=status_of(payload)[0],
+        created_at=_as_utc(thread.created_at),
+        updated_at=now,
+        **owner,
+    )
+    # Of one that is being made there is nothing to look for.
+    is_made = context.operation == "threads.create" and context.turn is None
+    if is_made and _add_thread_row(row, context):
+        return
     with _transaction(context):
         kept = _locked_thread_payload.first(key=thread.id, **owner)
         if kept is not None:
@@ -204,24 +226,16 @@ def _save_thread(thread: ThreadMetadata, context: RequestContext) -> None:
             )
             return
         # One that is being answered was there: it was deleted meanwhile and must not come back.
-        if context.turn is not None and context.turn.thread_id == thread.id:
+        # And where it can't be added, it is somebody else's.
+        is_answered = context.turn is not None and context.turn.thread_id == thread.id
+        if is_answered or not _add_thread_row(row, context):
             raise NotFoundError(f"Thread {thread.id} not found")
-        row = Thread(
-            key=thread.id,
-            user_id=_user_id(context),
-            title=title,
-            payload=payload,
-            status=status_of(payload)[0],
-            created_at=_as_utc(thread.created_at),
-            updated_at=now,
-            **owner,
-        )
-        try:
-            with transaction.atomic(savepoint=False):
-                _add_thread.run([row])
-        except IntegrityError as error:
-            # Somebody else's.
-            raise NotFoundError(f"Thread {thread.id} not found") from error
+
+
+def _add_thread_row(row: Thread, context: RequestContext) -> bool:
+    """Returns whether there was none of that key, anybody's."""
+    added = run_together(*_add_thread.ready([row]), is_forgettable=context.has_turn_ahead)
+    return any(added)
 
 
 def _load_threads(
@@ -245,13 +259,8 @@ def _delete_thread(thread_id: str, context: RequestContext) -> None:
 def _load_items(
     thread_id: str, after: str | None, limit: int, order: str, context: RequestContext
 ) -> Page[ThreadItem]:
-    # Not a join: for one page PostgreSQL would read the whole thread and sort it.
-    thread = _thread_pk.first(key=storable(thread_id), **owner_of(context))
-    if thread is None:
-        if after is not None:
-            raise NotFoundError(f"Cursor {after} not found")
-        return Page(data=[])
-    page, has_more = _page(_items, limit, after, order, {"pk": thread[0]})
+    told = {"thread_key": storable(thread_id), **owner_of(context)}
+    page, has_more = _page(_items, limit, after, order, told)
     return Page(
         data=[_item_adapter.validate_json(payload) for _, payload in page],
         has_more=has_more,
@@ -268,31 +277,33 @@ def _save_item(
     if item.id == FAKE_ITEM_ID:
         # All messages of such a model bear it; under one id they would overwrite each other.
         item = item.model_copy(update={"id": full_length_id("message")})
-    with _transaction(context):
-        found = _thread_pk.first(key=storable(thread_id), **owner_of(context))
-        if found is None:
-            raise NotFoundError(f"Thread {thread_id} not found")
-        (thread,) = found
-        if isinstance(item, SDKHiddenContextItem) and _awaits_client_tool(thread):
-            # The note that the stream was cancelled. The SDK takes a tool's output only while
-            # the call is the newest item: a reload in between would lose the call.
-            return
-        row = ThreadItemRow(
-            thread_id=thread,
-            key=item.id,
-            type=item.type,
-            payload=item.model_dump_json(),
-            created_at=_as_utc(item.created_at),
-        )
-        (_add_item if only_new else _put_item).run([row])
-        _touch_thread.run(pk=thread, now=timezone.now())
+    told = {"thread_key": storable(thread_id), **owner_of(context)}
+    if isinstance(item, SDKHiddenContextItem) and _awaits_client_tool(told):
+        # The note that the stream was cancelled. The SDK takes a tool's output only while
+        # the call is the newest item: a reload in between would lose the call.
+        return
+    row = ThreadItemRow(
+        key=item.id,
+        type=item.type,
+        payload=item.model_dump_json(),
+        created_at=_as_utc(item.created_at),
+    )
+    # The thread first: until this is over nobody deletes it.
+    touch = _touch_thread.ready(now=timezone.now(), **told)
+    put = (_add_item if only_new else _put_item).ready([row], **told)
+    try:
+        (touched, _) = run_together(touch, *put, is_forgettable=context.has_turn_ahead)
+    except IntegrityError as error:
+        # Databases that don't ignore it that there is no thread to belong to.
+        raise NotFoundError(f"Thread {thread_id} not found") from error
+    if not touched:
+        raise NotFoundError(f"Thread {thread_id} not found")
 
 
-def _awaits_client_tool(thread: int) -> bool:
-    newest = ThreadItemRow.objects.filter(thread=thread).order_by("-pk").first()
-    if newest is None or newest.type != "client_tool_call":
-        return False
-    return ClientToolCallItem.model_validate_json(newest.payload).status == "pending"
+def _awaits_client_tool(told: dict[str, Any]) -> bool:
+    newest = _slice(_items, 1, is_ascending=False, is_behind=False).first(**told)
+    item = None if newest is None else _item_adapter.validate_json(newest[1])
+    return isinstance(item, ClientToolCallItem) and item.status == "pending"
 
 
 def item_of(row: ThreadItemRow) -> ThreadItem:

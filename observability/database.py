@@ -32,6 +32,10 @@ def _executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="chatkit-db")
 
 
+FORGETTABLE = "SET LOCAL synchronous_commit TO off"
+"""Of a transaction, in PostgreSQL's words."""
+
+
 async def run_in_database(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run ``work`` on a database thread and wait for its result.
 
@@ -69,19 +73,7 @@ def forgettable_transaction() -> Iterator[None]:
     with transaction.atomic():
         if is_whole and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL synchronous_commit TO off")
-        yield
-
-
-@contextmanager
-def forgettable_statement() -> Iterator[None]:
-    """The same for a single statement, which is a transaction by itself where nothing else is to be
-    said: on SQLite it takes half the time then.
-    """
-    if connection.vendor == "postgresql" or connection.in_atomic_block:
-        with forgettable_transaction():
-            yield
-    else:
+                cursor.execute(FORGETTABLE)
         yield
 
 

@@ -24,7 +24,7 @@ from django.utils import timezone
 
 from . import destinations
 from .models import ClientEvent, Delivery, DeliveryQuerySet, Turn
-from .prepared import Insert
+from .prepared import Insert, Ready, run_together
 
 logger = logging.getLogger(__name__)
 
@@ -60,14 +60,14 @@ def enabled_destinations() -> list[str]:
     return destinations.enabled()
 
 
-def enqueue_turn(turn: Turn) -> None:
+def enqueue_turn(turn: Turn, *others: Ready) -> None:
     """Make the turn's delivery to each destination that is enabled and takes turns, and wake the
-    worker on commit.
+    worker on commit. The ``others`` are run in one go with that.
 
     To be called in the transaction that settles the turn. A delivery that is there already, since
     the turn was swept and settled late after all, starts anew; who is sending it loses the lease.
     """
-    _enqueue(Delivery.Kind.TURN, event_id=turn.trace_id, turn=turn)
+    _enqueue(Delivery.Kind.TURN, *others, event_id=turn.trace_id, turn=turn)
 
 
 def enqueue_action(event: ClientEvent) -> None:
@@ -75,12 +75,12 @@ def enqueue_action(event: ClientEvent) -> None:
     _enqueue(Delivery.Kind.ACTION, event_id=event.event_id, turn=event.turn, client_event=event)
 
 
-def _enqueue(kind: Delivery.Kind, **tells: Any) -> None:
+def _enqueue(kind: Delivery.Kind, *others: Ready, **tells: Any) -> None:
     names = destinations.enabled(kind)
-    if not names:
-        return
-    _put_deliveries.run(Delivery(destination=name, kind=kind, **tells, **_NEW) for name in names)
-    _wake_worker()
+    deliveries = [Delivery(destination=name, kind=kind, **tells, **_NEW) for name in names]
+    run_together(*others, *_put_deliveries.ready(deliveries))
+    if names:
+        _wake_worker()
 
 
 def has_due(destination: str) -> bool:

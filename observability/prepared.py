@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections, models, router, transaction
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import Expression
 from django.db.models.sql import DeleteQuery, InsertQuery, UpdateQuery
+
+from .database import FORGETTABLE, forgettable_transaction
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -61,6 +64,64 @@ class _Worded(NamedTuple):
         """Raises TypeError for what is not asked for: an owner, above all, would be overlooked."""
         if told.keys() != {each.name for each in self.parameters if isinstance(each, Param)}:
             raise TypeError(f"This is not what the statement asks for: {', '.join(told)}.")
+
+
+class Ready(NamedTuple):
+    """A statement that writes, with its values."""
+
+    connection: BaseDatabaseWrapper
+    sql: str
+    values: Sequence[Any]
+    rows: Callable[[Any], int]
+    """How many there were, by the cursor that has just run it."""
+
+    def run(self) -> int:
+        with _writing(self.connection) as cursor:
+            cursor.execute(self.sql, self.values)
+            return self.rows(cursor)
+
+
+def run_together(*statements: Ready, is_forgettable: bool = False) -> list[int]:
+    """Run them as one transaction. Returns how many rows each had.
+
+    PostgreSQL is sent all of them at once, and so waited for once. ``is_forgettable`` says of the
+    transaction what :func:`.database.forgettable_transaction` says.
+    """
+    if not statements:
+        return []
+    connection = statements[0].connection
+    if not _takes_several(connection):
+        with _transaction(statements, is_forgettable=is_forgettable):
+            return [each.run() for each in statements]
+    sql = [each.sql for each in statements]
+    is_told_first = is_forgettable and not connection.in_atomic_block
+    if is_told_first:
+        sql.insert(0, FORGETTABLE)
+    with _writing(connection) as cursor:
+        # Several statements without a BEGIN are one transaction to PostgreSQL.
+        cursor.execute("; ".join(sql), [value for each in statements for value in each.values])
+        rows = []
+        for number, each in enumerate(statements):
+            if number or is_told_first:
+                cursor.nextset()
+            rows.append(each.rows(cursor))
+        return rows
+
+
+def _takes_several(connection: BaseDatabaseWrapper) -> bool:
+    # With its values in it a message may hold several statements; with values beside it, but one.
+    features: Any = connection.features
+    return connection.vendor == "postgresql" and not features.uses_server_side_binding
+
+
+def _transaction(
+    statements: Sequence[Ready], *, is_forgettable: bool
+) -> AbstractContextManager[None]:
+    connection = statements[0].connection
+    if is_forgettable and connection.vendor == "postgresql":
+        return forgettable_transaction()
+    # A single statement is one by itself, and takes SQLite half the time then.
+    return transaction.atomic(connection.alias) if len(statements) > 1 else nullcontext()
 
 
 class _Statement(ABC):
@@ -112,14 +173,14 @@ class Select(_Statement):
 
 
 class _Change(_Statement):
-    def run(self, **told: Any) -> int:
-        """Returns how many rows there were."""
+    def ready(self, **told: Any) -> Ready:
         connection, worded = self._on(router.db_for_write(self._model))
         worded.check(told)
-        with _writing(connection) as cursor:
-            cursor.execute(worded.sql, _values(worded, told, connection))
-            count: int = cursor.rowcount
-        return count
+        return Ready(connection, worded.sql, _values(worded, told, connection), _row_count)
+
+    def run(self, **told: Any) -> int:
+        """Returns how many rows there were."""
+        return self.ready(**told).run()
 
 
 class Update(_Change):
@@ -149,7 +210,7 @@ class Delete(_Change):
 class Insert(_Statement):
     """Adds rows, like ``bulk_create``: no signals. Columns in ``without`` get their default of the
     database; ``expressions`` say what those columns get, whatever an object has there. With
-    ``gives_keys`` objects are added one by one, and know their keys then.
+    ``gives_keys`` objects are added one by one, and know their keys then; None if a row was there.
 
     ``on_conflict`` may ignore a row that is there already or, with ``update_fields``, overwrite
     these of the one that has the same ``unique_fields``.
@@ -178,33 +239,48 @@ class Insert(_Statement):
         self._unique_fields = unique_fields
         self._update_fields = update_fields
 
-    def run(self, objects: Iterable[models.Model], **told: Any) -> None:
+    def ready(self, objects: Iterable[models.Model], **told: Any) -> list[Ready]:
         """In one statement if there are no more than ROWS_AT_ONCE; else in several, and for a
         transaction. ``told`` are the values of the expressions' own parameters.
         """
         rows = list(objects)
         at_once = 1 if self._gives_keys else ROWS_AT_ONCE
-        for start in range(0, len(rows), at_once):
-            self._add(rows[start : start + at_once], told)
+        return [
+            self._adding(rows[start : start + at_once], told)
+            for start in range(0, len(rows), at_once)
+        ]
 
-    def _add(self, rows: Sequence[models.Model], told: dict[str, Any]) -> None:
+    def run(self, objects: Iterable[models.Model], **told: Any) -> int:
+        """Returns how many rows were added or overwritten."""
+        return sum(each.run() for each in self.ready(objects, **told))
+
+    def _adding(self, rows: Sequence[models.Model], told: dict[str, Any]) -> Ready:
         connection, worded = self._on(router.db_for_write(self._model), len(rows))
         values = {
             _column(field, number): field.pre_save(row, add=True)
             for number, row in enumerate(rows)
             for field in self._fields
         }
-        with _writing(connection) as cursor:
-            cursor.execute(worded.sql, _values(worded, values | told, connection))
-            if self._gives_keys:
-                rows[0].pk = self._new_key(connection, cursor)
+        return Ready(
+            connection,
+            worded.sql,
+            _values(worded, values | told, connection),
+            partial(self._give_key, connection, rows[0]) if self._gives_keys else _row_count,
+        )
 
-    def _new_key(self, connection: BaseDatabaseWrapper, cursor: Any) -> Any:
+    def _give_key(self, connection: BaseDatabaseWrapper, row: models.Model, cursor: Any) -> int:
         if connection.features.can_return_columns_from_insert:
-            return cursor.fetchone()[0]
-        # SQLite before 3.35.
-        key: Any = self._model._meta.pk
-        return connection.ops.last_insert_id(cursor, self._model._meta.db_table, key.column)
+            found = cursor.fetchone()
+            row.pk = found[0] if found else None
+        else:  # SQLite before 3.35.
+            key: Any = self._model._meta.pk
+            table = self._model._meta.db_table
+            row.pk = (
+                connection.ops.last_insert_id(cursor, table, key.column)
+                if cursor.rowcount
+                else None
+            )
+        return int(row.pk is not None)
 
     def _word(self, connection: BaseDatabaseWrapper, rows: int) -> _Worded:
         objects = [
@@ -227,6 +303,11 @@ class Insert(_Statement):
             compiler.returning_fields = [self._model._meta.pk]
         ((sql, parameters),) = compiler.as_sql()
         return _Worded(sql, parameters)
+
+
+def _row_count(cursor: Any) -> int:
+    count: int = cursor.rowcount
+    return count
 
 
 def _column(field: models.Field[Any, Any], number: int) -> str:

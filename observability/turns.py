@@ -16,7 +16,7 @@ from . import outbox, worker
 from .conf import conf
 from .facts import facts_of
 from .models import ID_LENGTH, Message, Turn, TurnFact, TurnQuerySet, TurnSpans
-from .prepared import Insert, Param, Update
+from .prepared import Insert, Param, Ready, Update
 from .prices import cost_usd
 from .recalls import recalled
 from .recorder import Identity, Line, TurnRecorder
@@ -112,8 +112,7 @@ def settle_turn(recorder: TurnRecorder) -> None:
         ):
             for name, value in {**figures, **texts}.items():
                 setattr(turn, name, value)
-            _write_lines(turn, lines)
-            _write_spans(turn, recorder)
+            _write_lines(turn, lines, *_spans(turn, recorder))
         # Its owner may have deleted the conversation while the answer was being written.
         elif not _unsettled(turn).update(**figures):
             logger.warning("Turn %s was gone before it could be settled.", recorder.trace_id)
@@ -204,20 +203,21 @@ def settle_remote_turn(
         return True
 
 
-def _write_spans(turn: Turn, recorder: TurnRecorder) -> None:
+def _spans(turn: Turn, recorder: TurnRecorder) -> list[Ready]:
     is_error = turn.is_error
     # By the trace id, so that all who sample alike keep the same turns.
     sampled = int(turn.trace_id[:8], 16) < conf().observability_span_sampling * 2**32
-    if sampled or is_error:
-        spans = recorder.spans.export(
-            operation=turn.operation, total_ms=recorder.total_ms or 0, is_error=is_error
-        )
-        _add_spans.run([TurnSpans(turn=turn, spans=spans)])
+    if not sampled and not is_error:
+        return []
+    spans = recorder.spans.export(
+        operation=turn.operation, total_ms=recorder.total_ms or 0, is_error=is_error
+    )
+    return _add_spans.ready([TurnSpans(turn=turn, spans=spans)])
 
 
-def _write_lines(turn: Turn, lines: Sequence[Line]) -> None:
+def _write_lines(turn: Turn, lines: Sequence[Line], *others: Ready) -> None:
     """The last step of every settling: the turn's messages and its deliveries."""
-    _add_messages.run(
+    messages = [
         Message(
             turn=turn,
             position=position,
@@ -227,8 +227,8 @@ def _write_lines(turn: Turn, lines: Sequence[Line]) -> None:
             created_at=line.created_at,
         )
         for position, line in enumerate(lines)
-    )
-    outbox.enqueue_turn(turn)
+    ]
+    outbox.enqueue_turn(turn, *_add_messages.ready(messages), *others)
 
 
 def renew_live_leases() -> int:

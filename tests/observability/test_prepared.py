@@ -18,7 +18,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from observability.models import Message, Turn, TurnSpans
-from observability.prepared import Delete, Insert, Param, Select, Update
+from observability.prepared import Delete, Insert, Param, Ready, Select, Update, run_together
 
 pytestmark = pytest.mark.django_db
 
@@ -155,6 +155,15 @@ def test_an_insert_may_leave_what_is_there_or_overwrite_it() -> None:
         Insert(Message).run([line("four")])
 
 
+def test_an_insert_gives_no_key_where_a_row_was_there() -> None:
+    add = Insert(Turn, on_conflict=OnConflict.IGNORE, gives_keys=True)
+    first, second = (Turn(trace_id="1" * 32, status="completed", started_at=NOON) for _ in "12")
+    assert add.run([first]) == 1
+    assert add.run([second]) == 0
+    assert first.pk == Turn.objects.get().pk
+    assert second.pk is None
+
+
 def test_an_insert_gives_keys_also_where_the_database_returns_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -182,6 +191,100 @@ def test_a_delete_takes_what_it_is_told() -> None:
     assert remove.run(pk=turn.pk) == 1
     assert remove.run(pk=turn.pk) == 0
     assert list(Turn.objects.all()) == [other]
+
+
+class TestTogether:
+    """Several statements, as one transaction."""
+
+    REMOVE = Delete(Turn.objects.filter(trace_id=KEY))
+    ADD = Insert(Turn, gives_keys=True)
+
+    def _statements(self, add: str, *remove: str) -> list[Ready]:
+        added = self.ADD.ready([Turn(trace_id=add, status="completed", started_at=NOON)])
+        return [*added, *(self.REMOVE.ready(key=key) for key in remove)]
+
+    def test_each_says_how_many_rows_it_had(self) -> None:
+        a_turn("1" * 32)
+        turn = Turn(trace_id="%s" * 16, status="failed", started_at=NOON, prompt="100 %; %(key)s")
+        rows = run_together(
+            self.REMOVE.ready(key="1" * 32),
+            self.REMOVE.ready(key="1" * 32),
+            *self.ADD.ready([turn]),
+            *Insert(Message).ready([]),
+        )
+        assert rows == [1, 0, 1]
+        kept = Turn.objects.get()
+        assert (kept.pk, kept.trace_id, kept.prompt) == (turn.pk, "%s" * 16, "100 %; %(key)s")
+
+    def test_none_of_them_is_nothing(self) -> None:
+        assert run_together() == []
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.parametrize("is_forgettable", [False, True])
+    def test_all_of_them_are_kept_or_none(self, *, is_forgettable: bool) -> None:
+        turn = a_turn("1" * 32)
+        with pytest.raises(IntegrityError):
+            run_together(
+                self.REMOVE.ready(key=turn.trace_id),
+                *self._statements("2" * 32),
+                *self._statements("2" * 32),
+                is_forgettable=is_forgettable,
+            )
+        assert list(Turn.objects.all()) == [turn]
+        rows = run_together(*self._statements("2" * 32, "1" * 32), is_forgettable=is_forgettable)
+        assert rows == [1, 1]
+        assert Turn.objects.get().trace_id == "2" * 32
+
+    def test_they_are_part_of_the_transaction_that_they_are_run_in(self) -> None:
+        with transaction.atomic():
+            run_together(*self._statements("1" * 32, "2" * 32), is_forgettable=True)
+            transaction.set_rollback(True)
+        assert not Turn.objects.exists()
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+    def test_postgresql_gets_them_in_one_message(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for is_forgettable, expected in ((False, 0), (True, 1)):
+            with CaptureQueriesContext(connection) as queries:
+                run_together(*self._statements("1" * 32, "1" * 32), is_forgettable=is_forgettable)
+            (message,) = (each["sql"] for each in queries.captured_queries)
+            assert message.count("synchronous_commit TO off") == expected
+        # Not where values don't go into it, but beside.
+        monkeypatch.setattr(connection.features, "uses_server_side_binding", True)
+        with CaptureQueriesContext(connection) as queries:
+            assert run_together(*self._statements("1" * 32, "1" * 32), is_forgettable=True) == [
+                1,
+                1,
+            ]
+        texts = [each["sql"] for each in queries.captured_queries]
+        assert sum("synchronous_commit TO off" in each for each in texts) == 1
+        assert len(queries) > 2
+
+    @staticmethod
+    def _is_on(cursor: Any) -> int:
+        return int(cursor.fetchone()[0] == "on")
+
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+    def test_what_may_be_forgotten_says_so_of_its_own_transaction_only(self) -> None:
+        def waits() -> str:
+            with connection.cursor() as cursor:
+                cursor.execute("SHOW synchronous_commit")
+                return str(cursor.fetchone()[0])
+
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit TO on")
+        # In place of a number of rows it says what it found there.
+        told = Ready(connection, "SHOW synchronous_commit", [], self._is_on)
+        try:
+            assert run_together(told, told, is_forgettable=True) == [0, 0]
+            assert run_together(told, told) == [1, 1]
+            with transaction.atomic():
+                assert run_together(told, is_forgettable=True) == [1]
+            assert waits() == "on"
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("RESET synchronous_commit")
 
 
 def test_what_fails_in_a_transaction_has_broken_it() -> None:
