@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
     from observability.facts import Source
+    from observability.prepared import Ready
     from observability.recorder import TurnRecorder
 
 
@@ -46,6 +47,8 @@ class RequestContext:
     """The timed steps of this request."""
     turn: TurnRecorder | None = field(default=None, repr=False)
     """The turn that answers this request, once there is one."""
+    settles_with: Callable[[], Sequence[Ready]] | None = field(default=None, repr=False)
+    """What else is to be written when that turn is settled."""
     is_streamed: bool = False
     """Whether a stream answers it, and so a turn, unless that fails before it begins."""
 

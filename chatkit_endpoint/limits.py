@@ -18,6 +18,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
@@ -230,7 +231,7 @@ async def open_stream(context: RequestContext) -> AsyncIterator[None]:
     """
     taking = asyncio.create_task(run_in_database(_take_seat, context))
     try:
-        await asyncio.shield(taking)
+        context.settles_with = partial(_leaving_with_turn, await asyncio.shield(taking))
         yield
     finally:
         # A task: who is cancelled while a seat is being taken has it all the same, a moment later.
@@ -241,9 +242,9 @@ async def open_stream(context: RequestContext) -> AsyncIterator[None]:
 
 
 async def _give_back(taking: asyncio.Task[int]) -> None:
-    """Leave the seat as soon as it is taken, if it is."""
+    """Leave the seat as soon as it is taken, if it is, and was not left with its turn's end."""
     await asyncio.wait([taking])
-    if taking.exception() is not None:
+    if taking.exception() is not None or taking.result() not in _seats:
         return
     try:
         await run_in_database(_leave_seat, taking.result())
@@ -277,6 +278,12 @@ def _seats_to_try(context: RequestContext) -> Iterator[int]:
     if not free and OpenStream.objects.owned_by(context).expired().delete()[0]:
         free = seats - {seat for (seat,) in _seats_taken.rows(**owner)}
     yield from free
+
+
+def _leaving_with_turn(pk: int) -> list[Ready]:
+    """For the transaction that settles the turn that the seat was taken for."""
+    transaction.on_commit(partial(_seats.discard, pk), robust=True)
+    return [_leave_seats.ready(pk=pk)]
 
 
 def _leave_seat(pk: int) -> None:

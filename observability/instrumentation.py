@@ -39,7 +39,8 @@ def instrument_server(server: ServerT) -> ServerT:
 
     Events pass as they are and when they come. A context object with an attribute ``turn`` is
     given the :class:`~observability.recorder.TurnRecorder`; one that has a
-    :class:`~observability.span_log.SpanLog` as ``spans`` brings the steps before the turn.
+    :class:`~observability.span_log.SpanLog` as ``spans`` brings the steps before the turn, and one
+    that has a function ``settles_with`` what is to be written in one transaction with its end.
     Instrumenting twice changes nothing.
     """
     if getattr(server, _INSTRUMENTED, False):
@@ -95,6 +96,7 @@ async def _recorded(
         received_at=getattr(context, "received_at", None),
         received_tick=getattr(context, "received_tick", None),
         spans=getattr(context, "spans", None),
+        settles_with=getattr(context, "settles_with", None),
     )
     if hasattr(context, "turn"):
         context.turn = recorder

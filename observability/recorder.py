@@ -7,7 +7,7 @@ the record can be cut back to the events that were really sent.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -40,6 +40,7 @@ from django.utils import timezone
 
 from .facts import Source
 from .models import ID_LENGTH, Message, Turn, new_trace_id
+from .prepared import Ready
 from .span_log import SpanLog
 
 
@@ -140,6 +141,7 @@ class TurnRecorder:
         received_at: datetime | None = None,
         received_tick: float | None = None,
         spans: SpanLog | None = None,
+        settles_with: Callable[[], Sequence[Ready]] | None = None,
     ) -> None:
         self.trace_id = new_trace_id()
         self.thread_id = thread_id
@@ -148,6 +150,7 @@ class TurnRecorder:
         self.started_at = received_at or timezone.now()
         self._started_tick = time.perf_counter() if received_tick is None else received_tick
         self.spans = SpanLog(self._started_tick) if spans is None else spans
+        self.settles_with = settles_with
         self.ttfp_ms: int | None = None
         self.ttft_ms: int | None = None
         self.total_ms: int | None = None

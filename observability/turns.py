@@ -112,7 +112,8 @@ def settle_turn(recorder: TurnRecorder) -> None:
         ):
             for name, value in {**figures, **texts}.items():
                 setattr(turn, name, value)
-            _write_lines(turn, lines, *_spans(turn, recorder))
+            others = recorder.settles_with() if recorder.settles_with else ()
+            _write_lines(turn, lines, *_spans(turn, recorder), *others)
         # Its owner may have deleted the conversation while the answer was being written.
         elif not _unsettled(turn).update(**figures):
             logger.warning("Turn %s was gone before it could be settled.", recorder.trace_id)
