@@ -7,7 +7,6 @@ exactly like what does not exist.
 
 from __future__ import annotations
 
-import uuid
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cache
@@ -28,6 +27,7 @@ from django.utils import timezone
 from pydantic import TypeAdapter
 
 from observability.database import forgettable_transaction, run_in_database, storable
+from observability.identifiers import new_id
 from observability.prepared import Insert, Param, Select, Update, run_together
 from observability.span_log import Kind
 
@@ -185,9 +185,13 @@ def _transaction(context: RequestContext) -> AbstractContextManager[None]:
 
 
 def full_length_id(item_type: StoreItemType) -> str:
-    """An id with the SDK's prefix and a whole UUID: the SDK's own 8 digits collide."""
-    prefix, _, _ = default_generate_id(item_type).partition("_")
-    return f"{prefix}_{uuid.uuid4().hex}"
+    """An id with the SDK's prefix and 32 digits: the SDK's own 8 collide."""
+    return f"{_prefix(item_type)}_{new_id()}"
+
+
+@cache
+def _prefix(item_type: StoreItemType) -> str:
+    return default_generate_id(item_type).partition("_")[0]
 
 
 def _load_thread(thread_id: str, context: RequestContext) -> ThreadMetadata:

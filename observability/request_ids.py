@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-import uuid
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING
 
 from django.utils.decorators import sync_and_async_middleware
+
+from .identifiers import new_id
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -29,7 +30,7 @@ def request_id_of(request: HttpRequest) -> str:
     known: str | None = getattr(request, "request_id", None)
     if known is None:
         sent = request.headers.get(HEADER, "")
-        known = sent if _ACCEPTED.fullmatch(sent) else uuid.uuid4().hex
+        known = sent if _ACCEPTED.fullmatch(sent) else new_id()
         request.request_id = known  # type: ignore[attr-defined]
     return known
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import search
 from ..database import storable
 from ..encryption import EncryptedJSONField, EncryptedTextField
+from ..identifiers import new_id
 
 ID_LENGTH = 128
 """Room for the ids of any ChatKit server: ours have at most 37 characters."""
@@ -50,7 +50,7 @@ USERS_ALIKE = 50
 
 def new_trace_id() -> str:
     """32 hex digits: what OpenTelemetry and, behind ``trace_``, the Agents SDK call a trace id."""
-    return uuid.uuid4().hex
+    return new_id()
 
 
 _NEWEST_FIRST = (F("started_at").desc(), F("id").desc())
