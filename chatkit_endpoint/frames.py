@@ -7,9 +7,9 @@ from collections import deque
 
 WRITE_BYTES = 32_000
 """What is written at once, of frames that are there already."""
-WRITE_INTERVAL = 1 / 40
-"""Seconds from write to write, of all streams at the same moments: it reads as flowing, and each
-write has its price."""
+WRITE_INTERVAL = 1 / 60
+"""Seconds from write to write, of all streams at the same moments: hardly a screen shows more, and
+each write has its price."""
 WRITES_AT_ONCE = 8
 """How many may follow each other sooner, after a pause: the first token waits for nothing."""
 
