@@ -11,7 +11,7 @@ WRITE_INTERVAL = 1 / 60
 """Seconds from write to write, of all streams at the same moments: hardly a screen shows more, and
 each write has its price."""
 WRITES_AT_ONCE = 8
-"""How many may follow each other sooner, after a pause: the first token waits for nothing."""
+"""How many may follow each other sooner, after a pause."""
 
 
 class FrameBuffer:
@@ -29,10 +29,14 @@ class FrameBuffer:
         self._tick = -WRITES_AT_ONCE
         self._write_at = 0.0
 
-    def put(self, frame: bytes, events: int) -> None:
-        """Add a frame, which tells of a turn's events up to this one."""
+    def put(self, frame: bytes, events: int, *, at_once: bool = False) -> None:
+        """Add a frame, which tells of a turn's events up to this one. ``at_once`` it is written,
+        with what is before it, whatever was written just now.
+        """
         self._frames.append((frame, events))
         self.unread_bytes += len(frame)
+        if at_once:
+            self._write_at = 0.0
         if self._reader is None:
             return
         if self._is_ready():

@@ -15,7 +15,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -143,24 +143,19 @@ def allowances_of(
     return found
 
 
-def take(allowances: Sequence[Allowance]) -> None:
+def take(allowances: Iterable[Allowance]) -> None:
     """Take one token from each bucket, or from none and raise Refused. Synchronous."""
-    if _take_at_once(allowances):
-        return
     with forgettable_transaction():
-        # All of them, one by one: each keeps the order, so that nobody waits for each other.
-        is_new = [_take(*each) for each in allowances]
-    if any(is_new):
+        is_new = _take_all(allowances)
+    if is_new:
         forget()
 
 
-def _take_at_once(allowances: Sequence[Allowance]) -> bool:
-    """Take one token from each bucket, if all are there and have one. Returns whether it did."""
-    with forgettable_transaction():
-        has_taken = all(run_together(*(_taking(*each) for each in allowances)))
-        if not has_taken:
-            transaction.set_rollback(True)
-    return has_taken
+def _take_all(allowances: Iterable[Allowance]) -> bool:
+    """Take one from each, in their order, so that nobody waits for each other. Returns whether a
+    bucket was made for it.
+    """
+    return any([_take(*each) for each in allowances])  # noqa: C419 (Not only until one was made.)
 
 
 def give_back(allowances: Iterable[Allowance]) -> None:
@@ -169,20 +164,17 @@ def give_back(allowances: Iterable[Allowance]) -> None:
         RateBucket.objects.filter(key=key).update(full_at=F("full_at") - rate.interval)
 
 
-def _taking(key: str, rate: Rate) -> Ready:
-    return _take_token.ready(key=key, room=rate.period - rate.interval, interval=rate.interval)
-
-
 def _take(key: str, rate: Rate) -> bool:
     """Take a token. Returns whether the bucket was made for it."""
     is_new = False
-    while not _taking(key, rate).run():
+    room = rate.period - rate.interval
+    while not _take_token.run(key=key, room=room, interval=rate.interval):
         bucket = RateBucket.objects.filter(key=key)
         now = ExpressionWrapper(Now(), output_field=DateTimeField())
         found = bucket.annotate(now=now).values_list("full_at", "now").first()
         if found is not None:
             full_at, now = found
-            if full_at <= now + rate.period - rate.interval:
+            if full_at <= now + room:
                 continue  # It was being made, by another's request.
             raise Refused(Fault.RATE, retry_after=_seconds_until_token(full_at, now, rate))
         RateBucket.objects.bulk_create(
@@ -222,14 +214,17 @@ def is_costly(request: ChatKitReq) -> bool:
 
 
 @asynccontextmanager
-async def open_stream(context: RequestContext) -> AsyncIterator[None]:
-    """Take one of the owner's seats for as long as an answer streams.
+async def open_stream(
+    context: RequestContext, allowances: Iterable[Allowance] = ()
+) -> AsyncIterator[None]:
+    """Take one of the owner's seats until the answer's turn is settled, and a token from each
+    bucket; all of them or nothing.
 
-    Raises Refused where CHATKIT_MAX_STREAMS are taken. To be entered by the task that owns the
-    stream: a client that leaves meanwhile does not cancel that, so the seat is always given back,
-    by its lease if the process dies.
+    Raises Refused where CHATKIT_MAX_STREAMS are taken, or a bucket is empty. To be entered by the
+    task that owns the stream: a client that leaves meanwhile does not cancel that, so the seat is
+    always given back, by its lease if the process dies.
     """
-    taking = asyncio.create_task(run_in_database(_take_seat, context))
+    taking = asyncio.create_task(run_in_database(_come_in, context, allowances))
     try:
         context.settles_with = partial(_leaving_with_turn, await asyncio.shield(taking))
         yield
@@ -252,13 +247,22 @@ async def _give_back(taking: asyncio.Task[int]) -> None:
         logger.error("A seat was not given back: %s; its lease ends.", type(error).__name__)
 
 
-def _take_seat(context: RequestContext) -> int:
+def _come_in(context: RequestContext, allowances: Iterable[Allowance]) -> int:
     """The primary key of the seat."""
+    with forgettable_transaction():
+        is_new = _take_all(allowances)
+        seat = _take_seat(context)
+    if is_new:
+        forget()
+    _seats.add(seat)
+    return seat
+
+
+def _take_seat(context: RequestContext) -> int:
     lease = timedelta(seconds=SEAT_SECONDS)
     for seat in _seats_to_try(context):
         stream = OpenStream(tenant=context.tenant, owner_key=context.owner_key, seat=seat)
-        if any(run_together(*_add_seats.ready([stream], lease=lease), is_forgettable=True)):
-            _seats.add(stream.pk)
+        if _add_seats.run([stream], lease=lease):
             return stream.pk
     raise Refused(
         Fault.RATE,

@@ -24,6 +24,11 @@ def parse(body: bytes) -> ChatKitReq:
     return _adapter.validate_json(body)
 
 
+def only_streams(server: ChatKitServer[RequestContext], request: ChatKitReq) -> bool:
+    """Whether nothing is done for the request until its stream is asked for the first frame."""
+    return type(server).process is ChatKitServer.process and is_streaming_req(request)
+
+
 async def process(
     server: ChatKitServer[RequestContext], request: ChatKitReq, body: bytes, context: RequestContext
 ) -> StreamingResult | NonStreamingResult:

@@ -1,8 +1,7 @@
 """ChatKit's ``Store`` over Django's models.
 
 Every method is one unit of work on a database thread, and every way in goes through
-``owned_by``, what follows by the key that it found: what belongs to somebody else is answered
-exactly like what does not exist.
+``owned_by``: what belongs to somebody else is answered exactly like what does not exist.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from chatkit.types import (
     ThreadItem,
     ThreadMetadata,
 )
-from django.db import IntegrityError, models, transaction
+from django.db import models, transaction
 from django.db.models.constants import OnConflict
 from django.utils import timezone
 from pydantic import TypeAdapter
 
 from observability.database import forgettable_transaction, run_in_database, storable
 from observability.identifiers import new_id
-from observability.prepared import Insert, Param, Select, Update, run_together
+from observability.prepared import Insert, InsertSelect, Param, Select, Update, run_together
 from observability.span_log import Kind
 
 from . import retention
@@ -58,6 +57,7 @@ _this_thread = models.Subquery(
 )
 # Not a join: for one page PostgreSQL would read the whole thread and sort it.
 _items = ThreadItemRow.objects.filter(thread=_this_thread)
+_newest_item = Select(_items.order_by("-pk").values_list("type", "payload")[:1])
 _item_payload = Select(
     ThreadItemRow.objects.owned_by(OWNER)
     .filter(thread__key=_THREAD_KEY, key=_KEY)
@@ -79,14 +79,21 @@ _change_thread = Update(
     updated_at=_NOW,
 )
 _touch_thread = Update(Thread.objects.owned_by(OWNER).filter(key=_THREAD_KEY), updated_at=_NOW)
-_add_item = Insert(
-    ThreadItemRow,
-    expressions={"thread_id": _this_thread},
-    on_conflict=OnConflict.IGNORE,
+_ITEM = ("key", "type", "payload", "created_at")
+# Where there is no such thread, nothing is added, and no database has an error to write down.
+_item_of_thread = (
+    Thread.objects.owned_by(OWNER)
+    .filter(key=_THREAD_KEY)
+    .order_by()
+    .values_list("pk", *(Param(name, ThreadItemRow._meta.get_field(name)) for name in _ITEM))
 )
-_put_item = Insert(
+_add_item = InsertSelect(
+    ThreadItemRow, ("thread", *_ITEM), _item_of_thread, on_conflict=OnConflict.IGNORE
+)
+_put_item = InsertSelect(
     ThreadItemRow,
-    expressions={"thread_id": _this_thread},
+    ("thread", *_ITEM),
+    _item_of_thread,
     on_conflict=OnConflict.UPDATE,
     unique_fields=("thread", "key"),
     update_fields=("type", "payload"),
@@ -286,28 +293,25 @@ def _save_item(
         # The note that the stream was cancelled. The SDK takes a tool's output only while
         # the call is the newest item: a reload in between would lose the call.
         return
-    row = ThreadItemRow(
+    # The thread first: until this is over nobody deletes it.
+    touch = _touch_thread.ready(now=timezone.now(), **told)
+    put = (_add_item if only_new else _put_item).ready(
         key=item.id,
         type=item.type,
         payload=item.model_dump_json(),
         created_at=_as_utc(item.created_at),
+        **told,
     )
-    # The thread first: until this is over nobody deletes it.
-    touch = _touch_thread.ready(now=timezone.now(), **told)
-    put = (_add_item if only_new else _put_item).ready([row], **told)
-    try:
-        (touched, _) = run_together(touch, *put, is_forgettable=context.has_turn_ahead)
-    except IntegrityError as error:
-        # Databases that don't ignore it that there is no thread to belong to.
-        raise NotFoundError(f"Thread {thread_id} not found") from error
+    touched, _ = run_together(touch, put, is_forgettable=context.has_turn_ahead)
     if not touched:
         raise NotFoundError(f"Thread {thread_id} not found")
 
 
 def _awaits_client_tool(told: dict[str, Any]) -> bool:
-    newest = _slice(_items, 1, is_ascending=False, is_behind=False).first(**told)
-    item = None if newest is None else _item_adapter.validate_json(newest[1])
-    return isinstance(item, ClientToolCallItem) and item.status == "pending"
+    newest = _newest_item.first(**told)
+    if newest is None or newest[0] != "client_tool_call":
+        return False
+    return ClientToolCallItem.model_validate_json(newest[1]).status == "pending"
 
 
 def item_of(row: ThreadItemRow) -> ThreadItem:

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import logging
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any
 
 from chatkit.errors import ErrorCode
@@ -25,7 +25,7 @@ from observability.request_ids import current_request_id
 from .conf import conf
 from .context import RequestContext
 from .frames import FrameBuffer
-from .limits import open_stream
+from .limits import Allowance, open_stream
 from .protocol import with_zone
 
 logger = logging.getLogger(__name__)
@@ -74,14 +74,22 @@ class OwnedStream:
     account, gets this answer to its end, and no other.
     """
 
-    def __init__(self, frames: AsyncIterable[bytes], context: RequestContext) -> None:
+    def __init__(
+        self,
+        frames: AsyncIterable[bytes],
+        context: RequestContext,
+        allowances: Iterable[Allowance] = (),
+    ) -> None:
+        """``allowances`` are what it takes from, with a seat, before the first frame is made."""
         self._frames = frames
         self._context = context
+        self._allowances = allowances
         context.is_streamed = True
         self._buffer = FrameBuffer()
         self._sent_events = 0
         self._failure: Exception | None = None
         self._is_unread = False
+        self._has_token = False
         self._first: tuple[bytes, int] | None = None
         # A fresh context: with the request's own, the task would keep its database connection.
         self._task = asyncio.create_task(self._run(), context=contextvars.Context())
@@ -95,7 +103,7 @@ class OwnedStream:
     async def begin(self) -> None:
         """Wait for the first frame.
 
-        Raises what the server raised before it, Refused where too many are open, and
+        Raises what the server raised before it, Refused where a limit is reached, and
         NothingStreamed where there is none.
         """
         try:
@@ -191,7 +199,7 @@ class OwnedStream:
         translation.activate(self._context.locale)
         try:
             # Within: who may ask for the next answer is not told that this one still runs.
-            async with open_stream(self._context):
+            async with open_stream(self._context, self._allowances):
                 async for frame in self._frames:
                     self._put(with_zone(frame))
         except asyncio.CancelledError:
@@ -208,7 +216,12 @@ class OwnedStream:
         if self._is_unread:
             return
         turn = self._context.turn
-        self._buffer.put(frame, turn.events_seen if turn is not None else 0)
+        if turn is None:
+            self._buffer.put(frame, 0)
+        else:
+            is_first_token = turn.ttft_ms is not None and not self._has_token
+            self._has_token |= is_first_token
+            self._buffer.put(frame, turn.events_seen, at_once=is_first_token)
         unread_bytes = self._buffer.unread_bytes
         if unread_bytes > MAX_UNREAD_BYTES or (
             unread_bytes > BEHIND_BYTES

@@ -70,8 +70,8 @@ async def _answer(request: HttpRequest, context: RequestContext) -> HttpResponse
     from pydantic import ValidationError
 
     from .guards import guard
-    from .limits import is_costly, spend
-    from .protocol import parse, process, with_zone
+    from .limits import allowances_of, is_costly, spend
+    from .protocol import only_streams, parse, process, with_zone
     from .server import get_server
     from .streaming import EventStreamResponse, NothingStreamed, OwnedStream
 
@@ -84,13 +84,17 @@ async def _answer(request: HttpRequest, context: RequestContext) -> HttpResponse
     visit_of(request).come_in(context, getattr(parsed.params, "thread_id", ""))
     server = get_server()
     try:
-        if is_costly(parsed):
+        # What streams takes its tokens together with its seat, before any of the server's work.
+        is_taken_later = only_streams(server, parsed)
+        if is_costly(parsed) and not is_taken_later:
             await spend(request, context)
         await guard(parsed, server, context)
         result = await process(server, parsed, body, context)
         if not isinstance(result, StreamingResult):
             return HttpResponse(with_zone(result.json), content_type="application/json")
-        stream = OwnedStream(result, context)
+        owner = {"tenant": context.tenant, "owner_key": context.owner_key}
+        allowances = allowances_of(request, **owner) if is_taken_later else ()
+        stream = OwnedStream(result, context, allowances)
         await stream.begin()
         return EventStreamResponse(stream)
     except Refused:

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from functools import cache
 from typing import ParamSpec, TypeVar
 
-from django.db import connection, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connection, connections, transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+FORGETTABLE = "SET LOCAL synchronous_commit TO off"
+"""What PostgreSQL is told of a transaction whose commit need not wait for the disk."""
 THREADS = 4
 """Where the database is a server, which they wait for."""
 SQLITE_THREADS = 2
@@ -30,10 +32,6 @@ lock. Not one: while that waited for another process to end its writing, nobody 
 def _executor() -> ThreadPoolExecutor:
     threads = SQLITE_THREADS if connection.vendor == "sqlite" else THREADS
     return ThreadPoolExecutor(threads, thread_name_prefix="chatkit-db")
-
-
-FORGETTABLE = "SET LOCAL synchronous_commit TO off"
-"""Of a transaction, in PostgreSQL's words."""
 
 
 async def run_in_database(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -65,12 +63,13 @@ def tidy_connections() -> None:
 
 
 @contextmanager
-def forgettable_transaction() -> Iterator[None]:
+def forgettable_transaction(using: str = DEFAULT_DB_ALIAS) -> Iterator[None]:
     """A transaction that PostgreSQL need not have on its disk when it is committed: for what may
     be forgotten where its server, not ours, dies within a second.
     """
+    connection = connections[using]
     is_whole = not connection.in_atomic_block  # Else it would be the caller's commit, too.
-    with transaction.atomic():
+    with transaction.atomic(using):
         if is_whole and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(FORGETTABLE)

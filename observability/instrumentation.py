@@ -98,6 +98,8 @@ async def _recorded(
         spans=getattr(context, "spans", None),
         settles_with=getattr(context, "settles_with", None),
     )
+    if recorder.settles_with is not None:
+        context.settles_with = None  # Once; a turn within this one is not its end.
     if hasattr(context, "turn"):
         context.turn = recorder
     opening = asyncio.ensure_future(run_in_database(turns.open_turn, recorder))

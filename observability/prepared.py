@@ -82,7 +82,7 @@ class Ready(NamedTuple):
 
 
 def run_together(*statements: Ready, is_forgettable: bool = False) -> list[int]:
-    """Run them as one transaction. Returns how many rows each had.
+    """Run them as one transaction, if they are for one database. Returns how many rows each had.
 
     PostgreSQL is sent all of them at once, and so waited for once. ``is_forgettable`` says of the
     transaction what :func:`.database.forgettable_transaction` says.
@@ -90,7 +90,7 @@ def run_together(*statements: Ready, is_forgettable: bool = False) -> list[int]:
     if not statements:
         return []
     connection = statements[0].connection
-    if not _takes_several(connection):
+    if not _are_one_message(statements):
         with _transaction(statements, is_forgettable=is_forgettable):
             return [each.run() for each in statements]
     sql = [each.sql for each in statements]
@@ -108,10 +108,16 @@ def run_together(*statements: Ready, is_forgettable: bool = False) -> list[int]:
         return rows
 
 
-def _takes_several(connection: BaseDatabaseWrapper) -> bool:
+def _are_one_message(statements: Sequence[Ready]) -> bool:
+    connection = statements[0].connection
+    if connection.vendor != "postgresql" or any(
+        each.connection is not connection for each in statements
+    ):
+        return False
     # With its values in it a message may hold several statements; with values beside it, but one.
-    features: Any = connection.features
-    return connection.vendor == "postgresql" and not features.uses_server_side_binding
+    # And psycopg 2 tells the result of the last alone.
+    backend: Any = connection
+    return backend.Database.__name__ == "psycopg" and not backend.features.uses_server_side_binding
 
 
 def _transaction(
@@ -119,9 +125,11 @@ def _transaction(
 ) -> AbstractContextManager[None]:
     connection = statements[0].connection
     if is_forgettable and connection.vendor == "postgresql":
-        return forgettable_transaction()
+        return forgettable_transaction(connection.alias)
     # A single statement is one by itself, and takes SQLite half the time then.
-    return transaction.atomic(connection.alias) if len(statements) > 1 else nullcontext()
+    if len(statements) == 1:
+        return nullcontext()
+    return transaction.atomic(connection.alias, savepoint=False)
 
 
 class _Statement(ABC):
@@ -303,6 +311,56 @@ class Insert(_Statement):
             compiler.returning_fields = [self._model._meta.pk]
         ((sql, parameters),) = compiler.as_sql()
         return _Worded(sql, parameters)
+
+
+class InsertSelect(_Statement):
+    """Adds a row for each that a queryset of ``values_list`` finds, those values in these columns;
+    and none where it finds none. Otherwise as :class:`Insert`.
+    """
+
+    def __init__(
+        self,
+        model: type[models.Model],
+        columns: Sequence[str],
+        queryset: models.QuerySet[Any, Any],
+        *,
+        on_conflict: OnConflict,
+        unique_fields: Sequence[str] = (),
+        update_fields: Sequence[str] = (),
+    ) -> None:
+        super().__init__(model)
+        self._columns = columns
+        self._query = queryset.query
+        self._on_conflict = on_conflict
+        self._unique_fields = unique_fields
+        self._update_fields = update_fields
+
+    def ready(self, **told: Any) -> Ready:
+        connection, worded = self._on(router.db_for_write(self._model))
+        worded.check(told)
+        return Ready(connection, worded.sql, _values(worded, told, connection), _row_count)
+
+    def _word(self, connection: BaseDatabaseWrapper, rows: int) -> _Worded:
+        select, parameters = self._query.clone().get_compiler(connection=connection).as_sql()
+        quoted, operations = connection.ops.quote_name, connection.ops
+        fields: Any = self._model._meta.get_field
+
+        def columns(names: Sequence[str]) -> list[str]:
+            return [fields(name).column for name in names]
+
+        parts = (
+            operations.insert_statement(on_conflict=self._on_conflict),
+            quoted(self._model._meta.db_table),
+            f"({', '.join(map(quoted, columns(self._columns)))})",
+            select,
+            operations.on_conflict_suffix_sql(
+                [fields(name) for name in self._columns],
+                self._on_conflict,
+                columns(self._update_fields),
+                columns(self._unique_fields),
+            ),
+        )
+        return _Worded(" ".join(filter(None, parts)), parameters)
 
 
 def _row_count(cursor: Any) -> int:

@@ -217,7 +217,9 @@ def _spans(turn: Turn, recorder: TurnRecorder) -> list[Ready]:
 
 
 def _write_lines(turn: Turn, lines: Sequence[Line], *others: Ready) -> None:
-    """The last step of every settling: the turn's messages and its deliveries."""
+    """The last step of every settling: the turn's messages and its deliveries; and what else is to
+    be written then.
+    """
     messages = [
         Message(
             turn=turn,

@@ -74,6 +74,18 @@ async def test_they_are_written_when_it_is_time_also_where_they_came_before_the_
         assert await buffer.take() == (b"one", 20)
 
 
+async def test_what_must_not_wait_is_written_at_once_and_only_that() -> None:
+    buffer = await hurried()
+    reader = await waiting(buffer)
+    buffer.put(b"one", 20)
+    buffer.put(b"two", 21, at_once=True)
+    assert await reader == (b"onetwo", 21)
+    buffer.put(b"three", 22, at_once=True)
+    assert await buffer.take() == (b"three", 22)
+    buffer.put(b"four", 23)
+    await waiting(buffer)
+
+
 async def test_as_much_as_one_write_takes_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "WRITE_BYTES", 6)
     buffer = await hurried()

@@ -122,6 +122,35 @@ async def test_a_frame_comes_out_before_the_next_is_made() -> None:
     await work.ends()
 
 
+async def test_the_first_token_waits_for_no_write_to_be_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(frames, "WRITE_INTERVAL", 3600.0)
+    turn = a_turn()
+
+    async def speaking() -> AsyncIterator[bytes]:
+        for _ in range(2 * frames.WRITES_AT_ONCE):
+            yield b"."
+            # Time to be written by itself.
+            for _ in range(20):
+                await asyncio.sleep(0)
+        observe_text(turn, "one")
+        yield b"one"
+        await asyncio.Event().wait()
+
+    stream = OwnedStream(speaking(), a_context(turn))
+    await stream.begin()
+    read = b""
+    async with asyncio.timeout(PATIENCE):
+        async for part in stream.drain():
+            read += part
+            if part.endswith(b"one"):
+                break
+    assert read.count(b".") == 2 * frames.WRITES_AT_ONCE
+    assert not part.startswith(b".one"), "Those before it were to wait."
+    stream.stop()
+
+
 async def test_what_fails_before_the_first_frame_is_raised() -> None:
     async def failing() -> AsyncIterator[bytes]:
         raise LookupError("no such thread")

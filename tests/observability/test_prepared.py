@@ -260,6 +260,17 @@ class TestTogether:
         assert sum("synchronous_commit TO off" in each for each in texts) == 1
         assert len(queries) > 2
 
+    @pytest.mark.django_db(transaction=True)
+    @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+    def test_each_goes_to_its_own_database(self) -> None:
+        other = connection.copy()
+        asks: Any = ("SELECT pg_backend_pid()", [], lambda cursor: cursor.fetchone()[0])
+        try:
+            here, there = run_together(Ready(connection, *asks), Ready(other, *asks))
+        finally:
+            other.close()
+        assert here != there
+
     @staticmethod
     def _is_on(cursor: Any) -> int:
         return int(cursor.fetchone()[0] == "on")
