@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from threading import Barrier, Event
-from typing import Any
+from typing import Any, cast
+from unittest.mock import Mock
 
 import httpx
 import pytest
-from chatkit.types import ChatKitReq
+from chatkit.server import ChatKitServer
+from chatkit.store import Store
+from chatkit.types import ChatKitReq, ProgressUpdateEvent, ThreadMetadata, ThreadStreamEvent
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.models import F
@@ -39,6 +42,7 @@ from chatkit_endpoint.limits import (
     take,
 )
 from chatkit_endpoint.models import OpenStream, RateBucket
+from observability import instrument, outbox
 from observability.database import run_in_database
 from tests.chatkit_client import ChatClient, message
 from tests.servers import Server, django_server, wait_until
@@ -329,6 +333,99 @@ async def test_a_dead_process_keeps_a_seat_no_longer_than_its_lease(settings: Se
     await OpenStream.objects.aupdate(lease_expires_at=Now() - timedelta(seconds=1))
     async with open_stream(make_context()):
         pass
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_who_gets_no_seat_spends_no_token_and_who_has_no_token_gets_no_seat(
+    settings: Settings,
+) -> None:
+    settings.CHATKIT_MAX_STREAMS = 1
+    twice = [Allowance("owner", Rate(2, timedelta(days=1)))]
+    async with open_stream(make_context(), twice):
+        for _ in range(5):
+            with pytest.raises(Refused):
+                async with open_stream(make_context(), twice):
+                    pass
+    async with open_stream(make_context(), twice):
+        pass
+    with pytest.raises(Refused):
+        async with open_stream(make_context(), twice):
+            pass
+    assert not await OpenStream.objects.aexists()
+
+
+class Nested(ChatKitServer[Any]):
+    """One whose actions are answered by ``respond``, a turn within a turn."""
+
+    def __init__(self) -> None:
+        super().__init__(store=cast("Store[Any]", None))
+        self.seats: list[int] = []
+        """How many there were within a turn and, if there was one, after the turn in it."""
+
+    async def respond(self, *_: Any) -> AsyncIterator[ThreadStreamEvent]:
+        self.seats.append(await OpenStream.objects.acount())
+        yield ProgressUpdateEvent(text="")
+
+    async def action(self, thread: ThreadMetadata, *_: Any) -> AsyncIterator[ThreadStreamEvent]:
+        async for event in self.respond(thread, None, _[-1]):
+            yield event
+        self.seats.append(await OpenStream.objects.acount())
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seats that were left by themselves, not in a turn's transaction."""
+    left: list[int] = []
+    leave = limits._leave_seat
+
+    def noted(pk: int) -> None:
+        left.append(pk)
+        leave(pk)
+
+    monkeypatch.setattr(limits, "_leave_seat", noted)
+    return left
+
+
+A_THREAD = ThreadMetadata(id="thr_1", created_at=datetime(2026, 11, 21, tzinfo=UTC))
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_seat_is_left_in_the_transaction_that_settles_its_turn(left: list[int]) -> None:
+    server, context = instrument(Nested()), make_context()
+    async with open_stream(context):
+        async for _ in server.respond(A_THREAD, None, context):
+            pass
+        assert not await OpenStream.objects.aexists()
+    assert server.seats == [1]
+    assert left == []
+    assert not limits._seats
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_seat_is_left_by_itself_where_that_transaction_fails(
+    left: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, context = instrument(Nested()), make_context()
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox, "enqueue_turn", Mock(side_effect=ValueError))
+        async with open_stream(context):
+            async for _ in server.respond(A_THREAD, None, context):
+                pass
+            assert await OpenStream.objects.acount() == 1
+    assert len(left) == 1
+    assert not await OpenStream.objects.aexists()
+    assert not limits._seats
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_turn_within_a_turn_does_not_leave_its_seat(left: list[int]) -> None:
+    server, context = instrument(Nested()), make_context()
+    async with open_stream(context):
+        async for _ in server.action(A_THREAD, cast("Any", None), None, context):
+            pass
+        assert not await OpenStream.objects.aexists()
+    assert server.seats == [1, 1]
+    assert left == []
 
 
 @pytest.mark.django_db(transaction=True)
