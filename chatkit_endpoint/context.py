@@ -48,7 +48,7 @@ class RequestContext:
     turn: TurnRecorder | None = field(default=None, repr=False)
     """The turn that answers this request, once there is one."""
     settles_with: Callable[[], Sequence[Ready]] | None = field(default=None, repr=False)
-    """What else is to be written when that turn is settled."""
+    """What else is to be written when that turn is settled; the first to begin takes it away."""
     is_streamed: bool = False
     """Whether a stream answers it, and so a turn, unless that fails before it begins."""
 

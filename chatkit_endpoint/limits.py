@@ -1,7 +1,8 @@
 """How much one visitor may ask for: requests over time, and answers at once.
 
 Rows of the one database, so that all processes count together. What is counted is what costs: the
-requests that :func:`is_costly` names. Reading is not: a history is a query or two, for its owner.
+requests that :func:`is_costly` names, those that stream once they are known to be allowed. Reading
+is not: a history is a query or two, for its owner.
 
 A rate is a bucket of tokens that fills steadily, kept as the moment when it will be full again.
 So one conditional UPDATE by the database's clock takes a token, and no two requests get the same.
@@ -15,7 +16,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -146,16 +147,8 @@ def allowances_of(
 def take(allowances: Iterable[Allowance]) -> None:
     """Take one token from each bucket, or from none and raise Refused. Synchronous."""
     with forgettable_transaction():
-        is_new = _take_all(allowances)
-    if is_new:
-        forget()
-
-
-def _take_all(allowances: Iterable[Allowance]) -> bool:
-    """Take one from each, in their order, so that nobody waits for each other. Returns whether a
-    bucket was made for it.
-    """
-    return any([_take(*each) for each in allowances])  # noqa: C419 (Not only until one was made.)
+        for key, rate in allowances:
+            _take(key, rate)
 
 
 def give_back(allowances: Iterable[Allowance]) -> None:
@@ -164,9 +157,8 @@ def give_back(allowances: Iterable[Allowance]) -> None:
         RateBucket.objects.filter(key=key).update(full_at=F("full_at") - rate.interval)
 
 
-def _take(key: str, rate: Rate) -> bool:
-    """Take a token. Returns whether the bucket was made for it."""
-    is_new = False
+def _take(key: str, rate: Rate) -> None:
+    """To be called in a transaction."""
     room = rate.period - rate.interval
     while not _take_token.run(key=key, room=room, interval=rate.interval):
         bucket = RateBucket.objects.filter(key=key)
@@ -181,8 +173,7 @@ def _take(key: str, rate: Rate) -> bool:
             [RateBucket(key=key, full_at=Now() - rate.interval)],
             ignore_conflicts=True,
         )
-        is_new = True
-    return is_new
+        transaction.on_commit(forget, robust=True)
 
 
 def _seconds_until_token(full_at: datetime, now: datetime, rate: Rate) -> int:
@@ -215,7 +206,7 @@ def is_costly(request: ChatKitReq) -> bool:
 
 @asynccontextmanager
 async def open_stream(
-    context: RequestContext, allowances: Iterable[Allowance] = ()
+    context: RequestContext, allowances: Sequence[Allowance] = ()
 ) -> AsyncIterator[None]:
     """Take one of the owner's seats until the answer's turn is settled, and a token from each
     bucket; all of them or nothing.
@@ -247,13 +238,15 @@ async def _give_back(taking: asyncio.Task[int]) -> None:
         logger.error("A seat was not given back: %s; its lease ends.", type(error).__name__)
 
 
-def _come_in(context: RequestContext, allowances: Iterable[Allowance]) -> int:
+def _come_in(context: RequestContext, allowances: Sequence[Allowance]) -> int:
     """The primary key of the seat."""
     with forgettable_transaction():
-        is_new = _take_all(allowances)
+        # What others share, the address' bucket, comes last: it is locked until the commit.
+        for key, rate in allowances[:1]:
+            _take(key, rate)
         seat = _take_seat(context)
-    if is_new:
-        forget()
+        for key, rate in allowances[1:]:
+            _take(key, rate)
     _seats.add(seat)
     return seat
 

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import logging
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import Any
 
 from chatkit.errors import ErrorCode
@@ -78,7 +78,7 @@ class OwnedStream:
         self,
         frames: AsyncIterable[bytes],
         context: RequestContext,
-        allowances: Iterable[Allowance] = (),
+        allowances: Sequence[Allowance] = (),
     ) -> None:
         """``allowances`` are what it takes from, with a seat, before the first frame is made."""
         self._frames = frames

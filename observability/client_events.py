@@ -110,7 +110,9 @@ def record(identity: Identity, reports: Sequence[Report]) -> list[ClientEvent]:
     """
     received_at = timezone.now()
     events = [
-        event for report in reports if (event := _event(identity, report, received_at)) is not None
+        event
+        for number, report in enumerate(reports)
+        if (event := _event(identity, report, received_at, number)) is not None
     ]
     with transaction.atomic():
         known = set(
@@ -141,13 +143,16 @@ def scrub(name: str, data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return kept, sorted(dropped)
 
 
-def _event(identity: Identity, report: Report, received_at: datetime) -> ClientEvent | None:
+def _event(
+    identity: Identity, report: Report, received_at: datetime, number: int
+) -> ClientEvent | None:
     if report.name not in Name:
         return None
     data, dropped = scrub(report.name, report.data)
     occurred_at = report.occurred_at
     if occurred_at is None or abs(received_at - occurred_at) > CLOCK_TOLERANCE:
-        occurred_at = received_at
+        # Each its own: two of a name at one moment are one that was sent twice.
+        occurred_at = received_at + timedelta(microseconds=number)
     return ClientEvent(
         name=report.name,
         data=data,

@@ -40,7 +40,8 @@ def instrument_server(server: ServerT) -> ServerT:
     Events pass as they are and when they come. A context object with an attribute ``turn`` is
     given the :class:`~observability.recorder.TurnRecorder`; one that has a
     :class:`~observability.span_log.SpanLog` as ``spans`` brings the steps before the turn, and one
-    that has a function ``settles_with`` what is to be written in one transaction with its end.
+    that has a function ``settles_with`` what is to be written in one transaction with its end: the
+    first turn to begin, which is the outermost, takes it off the context.
     Instrumenting twice changes nothing.
     """
     if getattr(server, _INSTRUMENTED, False):
@@ -100,6 +101,7 @@ async def _recorded(
     )
     if recorder.settles_with is not None:
         context.settles_with = None  # Once; a turn within this one is not its end.
+    outer = getattr(context, "turn", None)
     if hasattr(context, "turn"):
         context.turn = recorder
     opening = asyncio.ensure_future(run_in_database(turns.open_turn, recorder))
@@ -136,6 +138,8 @@ async def _recorded(
         raise
     finally:
         recorder.finish(error, cancelled=cancelled)
+        if outer is not None and not outer.has_ended:
+            context.turn = outer  # Who stops the answer means that one again.
         if trace is not None:
             spans.end_trace(recorder, trace, same_context=same_context)
         settling = _settle(recorder, opening)

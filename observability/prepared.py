@@ -315,7 +315,8 @@ class Insert(_Statement):
 
 class InsertSelect(_Statement):
     """Adds a row for each that a queryset of ``values_list`` finds, those values in these columns;
-    and none where it finds none. Otherwise as :class:`Insert`.
+    and none where it finds none. Otherwise as :class:`Insert`. The queryset has to filter: without
+    a WHERE, SQLite takes ON CONFLICT for a part of the SELECT.
     """
 
     def __init__(

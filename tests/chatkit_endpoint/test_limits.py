@@ -361,15 +361,22 @@ class Nested(ChatKitServer[Any]):
         super().__init__(store=cast("Store[Any]", None))
         self.seats: list[int] = []
         """How many there were within a turn and, if there was one, after the turn in it."""
+        self.turns: list[Any] = []
+        """Likewise that of the context."""
 
     async def respond(self, *_: Any) -> AsyncIterator[ThreadStreamEvent]:
-        self.seats.append(await OpenStream.objects.acount())
+        await self._look(_[-1])
         yield ProgressUpdateEvent(text="")
 
     async def action(self, thread: ThreadMetadata, *_: Any) -> AsyncIterator[ThreadStreamEvent]:
+        self.turns.append(_[-1].turn)
         async for event in self.respond(thread, None, _[-1]):
             yield event
+        await self._look(_[-1])
+
+    async def _look(self, context: RequestContext) -> None:
         self.seats.append(await OpenStream.objects.acount())
+        self.turns.append(context.turn)
 
 
 @pytest.fixture
@@ -393,12 +400,13 @@ A_THREAD = ThreadMetadata(id="thr_1", created_at=datetime(2026, 11, 21, tzinfo=U
 async def test_a_seat_is_left_in_the_transaction_that_settles_its_turn(left: list[int]) -> None:
     server, context = instrument(Nested()), make_context()
     async with open_stream(context):
+        seat = await OpenStream.objects.aget()
         async for _ in server.respond(A_THREAD, None, context):
             pass
         assert not await OpenStream.objects.aexists()
+        assert seat.pk not in limits._seats
     assert server.seats == [1]
     assert left == []
-    assert not limits._seats
 
 
 @pytest.mark.django_db(transaction=True)
@@ -411,10 +419,11 @@ async def test_a_seat_is_left_by_itself_where_that_transaction_fails(
         async with open_stream(context):
             async for _ in server.respond(A_THREAD, None, context):
                 pass
-            assert await OpenStream.objects.acount() == 1
-    assert len(left) == 1
+            seat = await OpenStream.objects.aget()
+            assert seat.pk in limits._seats
+    assert left == [seat.pk]
     assert not await OpenStream.objects.aexists()
-    assert not limits._seats
+    assert seat.pk not in limits._seats
 
 
 @pytest.mark.django_db(transaction=True)
@@ -426,6 +435,9 @@ async def test_a_turn_within_a_turn_does_not_leave_its_seat(left: list[int]) -> 
         assert not await OpenStream.objects.aexists()
     assert server.seats == [1, 1]
     assert left == []
+    outer, inner, after = server.turns
+    assert inner is not outer
+    assert after is context.turn is outer
 
 
 @pytest.mark.django_db(transaction=True)

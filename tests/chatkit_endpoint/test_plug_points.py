@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from agents.testing import ScriptedModel, assistant_message, function_call
+from chatkit.server import NonStreamingResult, StreamingResult
 from rest_framework.authtoken.models import Token
 
+from chatkit_endpoint.context import RequestContext
 from chatkit_endpoint.models import Thread
+from chatkit_endpoint.server import DjangoChatKitServer
 from observability.models import Turn
 from tests.sites import shop
 from tests.sites.signed_tokens import token_for
@@ -73,6 +76,27 @@ async def test_any_callable_will_do(settings: Any) -> None:
     use_server(settings, "chatkit_endpoint.server.DjangoChatKitServer")
     visitor = await Visitor().sign_in(await user_of("alice"))
     assert (await visitor.say("Hello")).text
+
+
+class OwnProcess(DjangoChatKitServer):
+    """One that works before it streams."""
+
+    processed = 0
+
+    async def process(
+        self, request: str | bytes | bytearray, context: RequestContext
+    ) -> StreamingResult | NonStreamingResult:
+        type(self).processed += 1
+        return await super().process(request, context)
+
+
+async def test_the_limits_are_asked_before_a_server_s_own_process(settings: Any) -> None:
+    use_server(settings, f"{__name__}.OwnProcess")
+    settings.CHATKIT_RATE_LIMIT = "2/d"
+    visitor = await Visitor().sign_in(await user_of("alice"))
+    statuses = [(await visitor.say("Hello")).status for _ in range(4)]
+    assert statuses == [200, 200, 429, 429]
+    assert OwnProcess.processed == 2
 
 
 # -- CHATKIT_AUTHENTICATION_CLASSES ---------------------------------------------------------------

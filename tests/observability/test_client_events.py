@@ -91,6 +91,18 @@ def test_a_clock_that_is_far_off_tells_no_time(days: int) -> None:
     assert before <= event.occurred_at == event.received_at
 
 
+def test_events_of_a_clock_that_is_far_off_are_not_taken_for_each_other() -> None:
+    long_ago = timezone.now() - timedelta(days=400)
+    items = ["msg_1", "msg_2", "msg_3"]
+    batch = [
+        report("message.action", long_ago + timedelta(seconds=number), action="copy", item_id=item)
+        for number, item in enumerate(items)
+    ]
+    assert len(record(OWNER, batch)) == 3
+    kept = ClientEvent.objects.order_by("occurred_at").values_list("data__item_id", flat=True)
+    assert list(kept) == items
+
+
 # -- the turn it is about -------------------------------------------------------------------------
 
 
