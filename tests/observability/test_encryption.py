@@ -444,7 +444,9 @@ class TestWhatNoKeyOpens:
                     *settings.OBSERVABILITY_ENCRYPTION_KEYS,
                     key,
                 ]
-                Delivery.objects.outstanding().update(available_at=timezone.now())
+                Delivery.objects.outstanding().update(
+                    available_at=timezone.now() - timedelta(seconds=1)
+                )
                 while courier.deliver():
                     pass
             finally:
