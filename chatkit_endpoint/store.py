@@ -53,7 +53,7 @@ _NOW = Param("now", models.DateTimeField())
 _CURSOR = Param("cursor", models.BigAutoField())
 _threads = Thread.objects.owned_by(OWNER)
 _this_thread = models.Subquery(
-    Thread.objects.owned_by(OWNER).filter(key=_THREAD_KEY).order_by().values("pk")
+    Thread.objects.owned_by(OWNER).filter(key=_THREAD_KEY).order_by().values("pk")[:1]
 )
 # Not a join: for one page PostgreSQL would read the whole thread and sort it.
 _items = ThreadItemRow.objects.filter(thread=_this_thread)
