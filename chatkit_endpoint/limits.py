@@ -123,8 +123,7 @@ async def spend(request: HttpRequest, context: RequestContext, *, kind: str = "c
 
     Raises Refused where either has none left; then nothing is counted.
     """
-    owner = {"tenant": context.tenant, "owner_key": context.owner_key}
-    if allowances := allowances_of(request, kind=kind, **owner):
+    if allowances := allowances_of(request, kind=kind, **owner_of(context)):
         await run_in_database(take, allowances)
 
 

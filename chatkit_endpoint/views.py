@@ -71,6 +71,7 @@ async def _answer(request: HttpRequest, context: RequestContext) -> HttpResponse
 
     from .guards import guard
     from .limits import allowances_of, is_costly, spend
+    from .models import owner_of
     from .protocol import only_streams, parse, process, with_zone
     from .server import get_server
     from .streaming import EventStreamResponse, NothingStreamed, OwnedStream
@@ -92,8 +93,7 @@ async def _answer(request: HttpRequest, context: RequestContext) -> HttpResponse
         result = await process(server, parsed, body, context)
         if not isinstance(result, StreamingResult):
             return HttpResponse(with_zone(result.json), content_type="application/json")
-        owner = {"tenant": context.tenant, "owner_key": context.owner_key}
-        allowances = allowances_of(request, **owner) if is_taken_later else ()
+        allowances = allowances_of(request, **owner_of(context)) if is_taken_later else ()
         stream = OwnedStream(result, context, allowances)
         await stream.begin()
         return EventStreamResponse(stream)

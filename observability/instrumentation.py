@@ -138,7 +138,7 @@ async def _recorded(
         raise
     finally:
         recorder.finish(error, cancelled=cancelled)
-        if outer is not None and not outer.has_ended:
+        if isinstance(outer, TurnRecorder) and not outer.has_ended:
             context.turn = outer  # Who stops the answer means that one again.
         if trace is not None:
             spans.end_trace(recorder, trace, same_context=same_context)

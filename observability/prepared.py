@@ -313,7 +313,7 @@ class Insert(_Statement):
         return _Worded(sql, parameters)
 
 
-class InsertSelect(_Statement):
+class InsertSelect(_Change):
     """Adds a row for each that a queryset of ``values_list`` finds, those values in these columns;
     and none where it finds none. Otherwise as :class:`Insert`. The queryset has to filter: without
     a WHERE, SQLite takes ON CONFLICT for a part of the SELECT.
@@ -335,11 +335,6 @@ class InsertSelect(_Statement):
         self._on_conflict = on_conflict
         self._unique_fields = unique_fields
         self._update_fields = update_fields
-
-    def ready(self, **told: Any) -> Ready:
-        connection, worded = self._on(router.db_for_write(self._model))
-        worded.check(told)
-        return Ready(connection, worded.sql, _values(worded, told, connection), _row_count)
 
     def _word(self, connection: BaseDatabaseWrapper, rows: int) -> _Worded:
         select, parameters = self._query.clone().get_compiler(connection=connection).as_sql()

@@ -24,7 +24,7 @@ from chatkit.types import (
     ThreadMetadata,
 )
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pydantic import AnyUrl
 from pytest_django import Settings
@@ -328,6 +328,17 @@ def test_these_are_all_methods_of_a_store() -> None:
     methods = {name for name in vars(Store) if not name.startswith("_")}
     assert len(methods) == 14
     assert methods <= set(vars(DjangoStore))
+
+
+@pytest.mark.parametrize("only_new", [True, False])
+def test_an_item_for_a_thread_that_is_gone_is_no_error_to_the_database(
+    context: RequestContext, *, only_new: bool
+) -> None:
+    """PostgreSQL would write the statement to its log, and what was said with it."""
+    with transaction.atomic():
+        with pytest.raises(NotFoundError):
+            _save_item("thr_gone", a_message(), context, only_new=only_new)
+        assert not connection.needs_rollback
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite's log is its own.")

@@ -31,6 +31,8 @@ from observability.prepared import (
 
 pytestmark = pytest.mark.django_db
 
+on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+
 KEY = Param("key", CharField())
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -288,7 +290,7 @@ class TestTogether:
         assert not Turn.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
-    @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+    @on_postgresql
     def test_postgresql_gets_them_in_one_message(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for is_forgettable, expected in ((False, 0), (True, 1)):
             with CaptureQueriesContext(connection) as queries:
@@ -297,7 +299,7 @@ class TestTogether:
             assert message.count("synchronous_commit TO off") == expected
 
     @pytest.mark.django_db(transaction=True)
-    @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+    @on_postgresql
     @pytest.mark.parametrize("why", ["values go beside it", "psycopg 2"])
     def test_postgresql_gets_one_after_the_other_where_it_takes_no_more(
         self, why: str, monkeypatch: pytest.MonkeyPatch
@@ -316,7 +318,7 @@ class TestTogether:
         assert not any("; " in each for each in texts)
 
     @pytest.mark.django_db(transaction=True)
-    @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+    @on_postgresql
     def test_each_goes_to_its_own_database(self) -> None:
         other = connection.copy()
         asks: Any = ("SELECT pg_backend_pid()", [], lambda cursor: cursor.fetchone()[0])
@@ -331,7 +333,7 @@ class TestTogether:
         return int(cursor.fetchone()[0] == "on")
 
     @pytest.mark.django_db(transaction=True)
-    @pytest.mark.skipif(connection.vendor != "postgresql", reason="PostgreSQL's own")
+    @on_postgresql
     def test_what_may_be_forgotten_says_so_of_its_own_transaction_only(self) -> None:
         def waits() -> str:
             with connection.cursor() as cursor:
